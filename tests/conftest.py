@@ -1,0 +1,24 @@
+"""Fixtures that every room's tests share: where the test media are, and what must not be skipped in CI."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parent.parent
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip where a real part is missing; in CI, where nothing may be missing, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must run this: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def media_dir() -> Path:
+    """Folder with faces/, speech/ and odd/: real files that stay outside the repository."""
+    root = Path(os.environ.get("HCTDMG_TEST_MEDIA", REPO.parent / "shared"))
+    if not (root / "media" / "faces").is_dir():
+        skip_or_fail(f"no test media in {root}: set HCTDMG_TEST_MEDIA to the folder that holds media/")
+    return root / "media"

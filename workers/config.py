@@ -1,0 +1,162 @@
+"""The settings: the `args` of `ray_config.yaml`, validated once, frozen, unknown keys refused.
+
+Knows names, defaults and limits. Does not know what any setting does beyond its docstring.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.errors import ConfigError
+from pipelines.media import MediaConfig
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class KafkaConfig(BaseModel):
+    """Group `kafka`.
+
+    Attributes:
+        bootstrap_servers: "host:port", several separated by commas.
+        input_topic: Where segments are read.
+        output_topic: Where affect events are written.
+        dead_letter_topic: Where segments that can't be answered are written.
+        group_id: Consumer group; also the stem of every transactional id.
+        delivery: "exactly_once" writes results and offsets in one transaction; "at_least_once" commits offsets
+            after the results' delivery reports.
+        auto_offset_reset: Where a group without a committed offset begins.
+        commit_interval_s: Longest time that a finished result waits for its transaction.
+        transaction_timeout_s: The broker aborts a transaction older than this; bounds what a dead worker holds back.
+        session_timeout_s: A consumer that is silent for this long loses its partitions.
+        max_poll_interval_s: A consumer that does not poll for this long loses its partitions.
+        request_timeout_s: Longest wait for one answer of the broker.
+        api_version: Broker's version as "major.minor", to skip asking it; null asks. "2.3" for the embedded broker.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: str = "localhost:9092"
+    input_topic: str = "video.segments"
+    output_topic: str = "affect.events"
+    dead_letter_topic: str = "video.segments.dlq"
+    group_id: str = "hctdmg"
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    commit_interval_s: Seconds = 0.1
+    transaction_timeout_s: Annotated[float, Field(gt=0, le=10)] = 10.0
+    session_timeout_s: Seconds = 30.0
+    max_poll_interval_s: Seconds = 300.0
+    request_timeout_s: Seconds = 30.0
+    api_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
+
+
+class ModelSettings(BaseModel):
+    """Group `model`.
+
+    Attributes:
+        checkpoint: Name of a shipped checkpoint, or a folder.
+        backend: Where the model runs; "local" is the replica's own process.
+        device: "auto" takes a GPU when there is one.
+        max_batch_size: Most segments in one batch.
+        batch_wait_timeout_s: Longest wait for a batch to fill.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: str = "hct-dmg-starter"
+    backend: Literal["local"] = "local"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    max_batch_size: Count = 32
+    batch_wait_timeout_s: Annotated[float, Field(ge=0)] = 0.01
+
+
+class FlowConfig(BaseModel):
+    """Group `flow`.
+
+    Attributes:
+        max_in_flight_segments: Most segments that one consumer holds; at the limit it pauses its partitions.
+        max_in_flight_bytes: Most bytes of messages that one consumer holds.
+        max_attempts: Tries of one segment before a transient error becomes a dead letter.
+        retry_backoff_s: Wait before the second try; doubles with each further one, with jitter.
+        segment_deadline_s: Longest time from poll to result, all tries included; then the segment is dead-lettered.
+        drain_timeout_s: Budget for finishing what is in flight when partitions are revoked or the worker stops.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_in_flight_segments: Count = 64
+    max_in_flight_bytes: Count = 256 * 2**20
+    max_attempts: Count = 5
+    retry_backoff_s: Seconds = 0.2
+    segment_deadline_s: Seconds = 60.0
+    drain_timeout_s: Seconds = 20.0
+
+
+class TelemetryConfig(BaseModel):
+    """Group `telemetry`.
+
+    Attributes:
+        log_level: Least severe log line that is written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Settings(BaseModel):
+    """All settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kafka: KafkaConfig = KafkaConfig()
+    media: MediaConfig = MediaConfig()
+    model: ModelSettings = ModelSettings()
+    flow: FlowConfig = FlowConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+
+
+def validate_settings(args: Mapping[str, Any]) -> Settings:
+    """Check `args` of a Serve config and fill in the defaults.
+
+    `${NAME}` in a string is replaced by the environment variable NAME.
+
+    Raises:
+        ConfigError: One line that names the key; for an unknown key the nearest known one.
+    """
+    try:
+        return Settings.model_validate(_expand(args))
+    except ValidationError as error:
+        raise ConfigError(_explain(error.errors(include_url=False)[0])) from None
+
+
+def _expand(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _expand(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_expand(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"\$\{(\w+)\}", _from_environment, value)
+    return value
+
+
+def _from_environment(match: re.Match[str]) -> str:
+    name = match.group(1)
+    if name not in os.environ:
+        raise ConfigError(f"the settings use ${{{name}}}, but the environment has no {name}: export it first")
+    return os.environ[name]
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{path}: {problem['msg']} (got {problem['input']!r:.100})"
+    group, _, key = path.rpartition(".")
+    model: Any = Settings.model_fields[group].annotation if group else Settings
+    nearest = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.0)[0]
+    return f"{path}: unknown key; did you mean {f'{group}.{nearest}' if group else nearest!r}?"
