@@ -1,0 +1,143 @@
+"""Attention blocks with padding masks, after MulT's pre-norm encoder. Know shapes; not modalities or roles.
+
+Shape suffixes: B samples, T steps of the query, S steps of the source, D width, H heads, E width of one head,
+L blocks.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head attention from a query sequence to a source sequence that may be empty."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+        for linear in (self.query, self.key_value, self.out):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(
+        self, query_BTD: Tensor, source_BSD: Tensor, mask_BS: Tensor, want_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            query_BTD: Queries.
+            source_BSD: Keys and values.
+            mask_BS: True where a source step is real.
+            want_weights: Also compute the weights; slower, for diagnostics.
+
+        Returns:
+            (B, T, D), zero for a sample whose source is empty; and (B, H, T, S) weights if wanted.
+        """
+        q_BHTE = self._split_heads(self.query(query_BTD))
+        k_BHSE, v_BHSE = (self._split_heads(part) for part in self.key_value(source_BSD).chunk(2, dim=-1))
+        present_B11 = mask_BS.any(dim=1)[:, None, None]
+        # A softmax over nothing is undefined: an empty source is attended to as if it were full, then zeroed.
+        mask_B11S = (mask_BS | ~present_B11[:, 0])[:, None, None, :]
+        dropout = self.dropout if self.training else 0.0
+        attended_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, attn_mask=mask_B11S, dropout_p=dropout)
+        attended_BTD = self.out(attended_BHTE.transpose(1, 2).flatten(2)) * present_B11
+        if not want_weights:
+            return attended_BTD, None
+        scores_BHTS = q_BHTE @ k_BHSE.transpose(-2, -1) / math.sqrt(q_BHTE.shape[-1])
+        weights_BHTS = scores_BHTS.masked_fill(~mask_B11S, -math.inf).softmax(dim=-1)
+        return attended_BTD, weights_BHTS * present_B11[..., None]
+
+    def _split_heads(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward of width 4 D with ReLU, each with a residual path."""
+
+    def __init__(self, dim: int, num_heads: int, attention_dropout: float, residual_dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = Attention(dim, num_heads, attention_dropout)
+        self.feed_forward_norm = nn.LayerNorm(dim)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Dropout(residual_dropout), nn.Linear(4 * dim, dim)
+        )
+        self.dropout = nn.Dropout(residual_dropout)
+
+    def forward(
+        self, x_BTD: Tensor, source_BSD: Tensor | None, mask_BS: Tensor, want_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """One block; a source of None means self-attention."""
+        query_BTD = self.attention_norm(x_BTD)
+        keys_BSD = query_BTD if source_BSD is None else self.attention_norm(source_BSD)
+        attended_BTD, weights_BHTS = self.attention(query_BTD, keys_BSD, mask_BS, want_weights)
+        x_BTD = x_BTD + self.dropout(attended_BTD)
+        return x_BTD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BTD))), weights_BHTS
+
+
+class Transformer(nn.Module):
+    """A stack of blocks from a query to a source (crossmodal), or from a sequence to itself."""
+
+    def __init__(
+        self, dim: int, num_heads: int, num_layers: int, attention_dropout: float, residual_dropout: float
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(dim, num_heads, attention_dropout, residual_dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(residual_dropout)
+
+    def forward(
+        self, x_BTD: Tensor, source_BSD: Tensor | None, mask_BS: Tensor, want_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Enhance `x_BTD` by the source.
+
+        Args:
+            x_BTD: The sequence that is enhanced.
+            source_BSD: The sequence attended to; None attends to `x_BTD` itself.
+            mask_BS: True where a step of the source is real.
+            want_weights: Also return the attention weights.
+
+        Returns:
+            (B, T, D), and (L, B, H, T, S) weights if wanted.
+        """
+        x_BTD = self._embed(x_BTD)
+        source_BSD = None if source_BSD is None else self._embed(source_BSD)
+        weights: list[Tensor] = []
+        for block in self.blocks:
+            x_BTD, weights_BHTS = block(x_BTD, source_BSD, mask_BS, want_weights)
+            if weights_BHTS is not None:
+                weights.append(weights_BHTS)
+        return self.norm(x_BTD), torch.stack(weights) if weights else None
+
+    def _embed(self, x_BTD: Tensor) -> Tensor:
+        num_steps, dim = x_BTD.shape[1:]
+        positions_TD = sinusoidal_positions(num_steps, dim, x_BTD.device).to(x_BTD.dtype)
+        return self.dropout(math.sqrt(dim) * x_BTD + positions_TD)
+
+
+def sinusoidal_positions(num_steps: int, dim: int, device: torch.device) -> Tensor:
+    """(T, D) sines then cosines at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017, section 3.5)."""
+    steps_T1 = torch.arange(num_steps, device=device, dtype=torch.float32)[:, None]
+    half = dim // 2
+    rates_D = torch.exp(torch.arange(half, device=device, dtype=torch.float32) * (-math.log(10_000.0) / max(1, half - 1)))
+    return torch.cat([torch.sin(steps_T1 * rates_D), torch.cos(steps_T1 * rates_D)], dim=1)
+
+
+def last_step(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """(B, D): the last real step of each sample; the first step of one that has none."""
+    index_B = (mask_BT.sum(dim=1) - 1).clamp(min=0)
+    return x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), index_B]
+
+
+def masked_mean(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """(B, D): mean over the real steps; zero for a sample that has none."""
+    mask_BT1 = mask_BT[..., None].to(x_BTD.dtype)
+    return (x_BTD * mask_BT1).sum(dim=1) / mask_BT1.sum(dim=1).clamp(min=1)
