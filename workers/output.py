@@ -1,0 +1,69 @@
+"""What the command line writes: tables for people, JSON lines for programs, one line for an error.
+
+Knows streams and exit codes. Does not know any command.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from pipelines.errors import ConfigError, HctDmgError, SegmentError
+
+EXIT_FAILURE = 1
+EXIT_USER = 2
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells report it."""
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Write one machine-readable line to stdout, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """Write one line for people to stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Write one line to stderr: something to know that is no error."""
+    sys.stderr.write(" ".join(text.split()) + "\n")
+    sys.stderr.flush()
+
+
+def debugging() -> bool:
+    """Whether the user asked for tracebacks (--debug or HCTDMG_DEBUG=1)."""
+    return os.environ.get("HCTDMG_DEBUG", "") not in ("", "0")
+
+
+def report(error: BaseException) -> int:
+    """Write an error as one line to stderr, after its traceback when debugging.
+
+    Returns:
+        The exit status: 2 for the user's mistake, 1 for a failure.
+    """
+    if debugging():
+        traceback.print_exception(error)
+    status, message = _explain(error)
+    note(f"error: {message}")
+    return status
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    from hctdmg.manifest import CheckpointError  # late: only a failing command needs it
+
+    if isinstance(error, typer.TyperException):
+        return error.exit_code, f"{error.format_message()} (see --help)"
+    if isinstance(error, ConfigError | SegmentError | CheckpointError):
+        return EXIT_USER, str(error)
+    if isinstance(error, HctDmgError):
+        return EXIT_FAILURE, str(error)
+    hint = "" if debugging() else "; run it again with HCTDMG_DEBUG=1 for the traceback"
+    return EXIT_FAILURE, f"{type(error).__name__}: {error}{hint}"
