@@ -1,7 +1,7 @@
 """The command line `hctdmg`: options and their help.
 
-What a command does is in a module of its own, imported when it runs. Importing this loads no torch, Ray, OpenCV
-or matplotlib, so that `--help` answers at once.
+What a command does is in a module of its own, imported when it runs. Importing this loads no torch, Ray,
+OpenCV or matplotlib, so that `--help` answers at once.
 """
 
 import os

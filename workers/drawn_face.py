@@ -62,9 +62,9 @@ class Grid:
     pixel: float
 
     def ellipse(self, u: float, v: float, width: float, height: float, soft: float = 0.0) -> Field:
-        """Coverage of an ellipse with the given centre and half axes; its edge is at least one pixel soft."""
+        """Coverage of an ellipse with the given centre and half axes; its edge is at least about two pixels soft."""
         radius = np.hypot((self.u - u) / width, (self.v - v) / height)
-        return below((radius - 1) * min(width, height), max(soft, self.pixel))
+        return below((radius - 1) * min(width, height), max(soft, 0.5 * self.pixel))
 
     def glow(self, u: float, v: float, width: float, height: float) -> Field:
         """A Gaussian spot, 1 in its centre."""
@@ -80,7 +80,7 @@ def draw_face(width_px: int, height_px: int, look: Look, expression: Expression)
     """
     grid = _grid(width_px, height_px)
     image = _wall_and_shoulders(grid, look)
-    head = grid.ellipse(0, 0, 0.76, 1.0, 1.5 * grid.pixel)
+    head = grid.ellipse(0, 0, 0.76, 1.0, grid.pixel)
     image = _head(image, grid, look, head)
     for side in (-1, 1):
         image = _eye(image, grid, look, side, expression, head)
@@ -143,7 +143,7 @@ def _wall(grid: Grid, look: Look) -> Image:
 
 
 def _wall_and_shoulders(grid: Grid, look: Look) -> Image:
-    image = over(_wall(grid, look), look.shirt, grid.ellipse(0, 2.15, 1.75, 1.05, 2 * grid.pixel))
+    image = over(_wall(grid, look), look.shirt, grid.ellipse(0, 2.15, 1.75, 1.05, grid.pixel))
     neck = below(np.maximum(np.abs(grid.u) - 0.36, np.abs(grid.v - 0.95) - 0.4), 2 * grid.pixel)
     shadowed = (int(look.skin[0] * 0.72), int(look.skin[1] * 0.72), int(look.skin[2] * 0.72))
     return over(image, shadowed, neck)
@@ -154,11 +154,11 @@ def _head(image: Image, grid: Grid, look: Look, head: Field) -> Image:
     facing = np.sqrt(np.clip(1 - (grid.u / 0.76) ** 2 - grid.v**2, 0, 1))
     light = 0.50 + 0.56 * facing - 0.10 * grid.v - 0.06 * grid.u
     skin: Image = light[..., None] * np.asarray(look.skin, np.float32)
-    image = over(image, look.hair, grid.ellipse(0, -0.28, 0.90, 0.98, 2 * grid.pixel))
+    image = over(image, look.hair, grid.ellipse(0, -0.28, 0.90, 0.98, grid.pixel))
     image = image * (1 - head)[..., None] + skin * head[..., None]
     fringe = below(grid.v + 0.62 - 0.10 * np.cos(3 * grid.u) + 0.05 * np.sin(9 * grid.u), 0.03)
     # As far as the hair behind reaches, so that no rim of skin shows between the two.
-    return over(image, look.hair, fringe * grid.ellipse(0, -0.28, 0.90, 0.98, 2 * grid.pixel))
+    return over(image, look.hair, fringe * grid.ellipse(0, -0.28, 0.90, 0.98, grid.pixel))
 
 
 def _eye(image: Image, grid: Grid, look: Look, side: int, expression: Expression, head: Field) -> Image:
@@ -166,15 +166,18 @@ def _eye(image: Image, grid: Grid, look: Look, side: int, expression: Expression
     image = darker(image, 0.42 * head * grid.glow(u, EYE_V, 0.20, 0.13))
     image = lighter(image, 0.16 * head * grid.glow(u, 0.26, 0.20, 0.16))
     image = over(image, look.hair, 0.9 * _brow(grid, side))
-    height = 0.085 * (1 - 0.85 * expression.blink) * (1 - 0.18 * expression.smile)
-    white = grid.ellipse(u, EYE_V, 0.145, height)
+    height = 0.085 * (1 - 0.18 * expression.smile)
+    white = grid.ellipse(u, EYE_V, 0.145, height) * (1 - expression.blink)
     image = over(image, (232, 230, 226), white)
     image = over(image, (70, 48, 32), white * grid.ellipse(u, EYE_V, 0.075, 0.075))
     image = over(image, (15, 12, 10), white * grid.ellipse(u, EYE_V, 0.035, 0.035))
     image = over(image, (250, 250, 250), white * grid.ellipse(u - 0.025, EYE_V - 0.03, 0.016, 0.016))
     rim = np.abs(np.hypot((grid.u - u) / 0.15, (grid.v - EYE_V) / (height + 0.01)) - 1) * 0.1
     lid = below(rim - 0.012, 0.012) * below(grid.v - EYE_V - 0.02, 0.02)
-    return over(image, (45, 28, 22), 0.85 * lid)
+    image = over(image, (45, 28, 22), 0.85 * (1 - 0.8 * expression.blink) * lid)
+    closed = np.abs(grid.v - EYE_V - 0.05 + 1.8 * (grid.u - u) ** 2) - 0.008
+    lashes = below(closed, 0.012) * below(np.abs(grid.u - u) - 0.14, 0.012)
+    return over(image, (45, 28, 22), 0.9 * expression.blink * lashes)
 
 
 def _brow(grid: Grid, side: int) -> Field:
