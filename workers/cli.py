@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from workers.output import EXIT_FAILURE, EXIT_INTERRUPTED, report
+from workers.output import EXIT_FAILURE, EXIT_INTERRUPTED, report, working
 
 app = typer.Typer(
     name="hctdmg",
@@ -30,6 +30,7 @@ app.add_typer(config_app, name="config")
 ConfigPath = Annotated[
     Path | None,
     typer.Argument(
+        metavar="CONFIG.yaml",
         help="A Ray Serve config file. Default: ray_config.yaml here, else the shipped one.",
         show_default=False,
     ),
@@ -42,6 +43,28 @@ Overrides = Annotated[
         help="Override a setting; the value is YAML. Repeatable.",
         show_default=False,
     ),
+]
+Video = Annotated[
+    Path,
+    typer.Argument(
+        metavar="VIDEO",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="A video or sound file.",
+        show_default=False,
+    ),
+]
+TranscriptOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT|FILE",
+        help="What is said: text, a .txt file, or a .json file with words and their times.",
+        show_default=False,
+    ),
+]
+SegmentSeconds = Annotated[
+    float, typer.Option(min=0.5, help="Wanted length of a segment, seconds; it ends at the next key frame.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, nothing else there.")]
 
@@ -60,6 +83,34 @@ def _options(
         os.environ["HCTDMG_DEBUG"] = "1"
 
 
+@app.command("analyze")
+def _analyze(
+    video: Video,
+    stream_id: Annotated[
+        str | None, typer.Option(help="Stream of the segments. Default: the file's name without its ending.")
+    ] = None,
+    transcript: TranscriptOption = None,
+    segment_s: SegmentSeconds = 5.0,
+    checkpoint: Annotated[
+        str, typer.Option(help="A shipped checkpoint's name, or a folder.")
+    ] = "hct-dmg-starter",
+    as_json: AsJson = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also draw the timeline.", show_default=False)
+    ] = None,
+) -> int:
+    """Read one video in this process, without Kafka or Ray, and print its timeline.
+
+    Example:  hctdmg analyze talk.mp4 --transcript talk.txt --plot talk.png
+    """
+    with working("starting"):
+        from pipelines.submission import read_transcript
+        from workers.analyze import Request, analyze
+
+    words = read_transcript(transcript) if transcript is not None else None
+    return analyze(Request(video, stream_id or video.stem, segment_s, words, checkpoint, as_json, plot))
+
+
 @config_app.command("check")
 def _config_check(config: ConfigPath = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Say "ok", or in one line what is wrong (exit 2).
@@ -75,7 +126,7 @@ def _config_check(config: ConfigPath = None, overrides: Overrides = None, as_jso
 def _config_show(config: ConfigPath = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print the settings in effect, defaults included, secrets as ***.
 
-    Example:  hctdmg config show --set 'media.allowed_roots=[/srv/media]'
+    Example:  hctdmg config show --set 'media.allowed_roots=\\[/srv/media]'
     """
     from workers.config_report import show
 

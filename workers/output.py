@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -36,6 +37,23 @@ def note(text: str) -> None:
     """Write one line to stderr: something to know that is no error."""
     sys.stderr.write(" ".join(text.split()) + "\n")
     sys.stderr.flush()
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Turn a wheel on stderr while the body runs; silent where stderr is no terminal.
+
+    Yields:
+        A function that changes the text beside the wheel.
+    """
+    from rich.console import Console  # late: `--help` does not need it
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(text) as status:
+        yield status.update
 
 
 def debugging() -> bool:
