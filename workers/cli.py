@@ -4,6 +4,7 @@ What a command does is in a module of its own, imported when it runs. Importing 
 OpenCV or matplotlib, so that `--help` answers at once.
 """
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,10 @@ TranscriptOption = Annotated[
 SegmentSeconds = Annotated[
     float, typer.Option(min=0.5, help="Wanted length of a segment, seconds; it ends at the next key frame.")
 ]
+BootstrapServers = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Kafka broker. Default: as in the settings.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, nothing else there.")]
 
 
@@ -111,6 +116,25 @@ def _analyze(
     return analyze(Request(video, stream_id or video.stem, segment_s, words, checkpoint, as_json, plot))
 
 
+@app.command("doctor")
+def _doctor(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    bootstrap_servers: BootstrapServers = None,
+    as_json: AsJson = False,
+) -> int:
+    """Look at packages, codecs, models, Ray, GPU and a broker that is named; say how to fix what fails.
+
+    Example:  hctdmg doctor ray_config.yaml --bootstrap-servers localhost:9092
+    """
+    with working("starting"):
+        from workers.config_file import read_config_file
+        from workers.doctor import doctor
+
+    settings = read_config_file(config, kafka_overrides(overrides, bootstrap_servers)).settings
+    return doctor(settings, config is not None or bootstrap_servers is not None, as_json)
+
+
 @config_app.command("check")
 def _config_check(config: ConfigPath = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Say "ok", or in one line what is wrong (exit 2).
@@ -124,9 +148,9 @@ def _config_check(config: ConfigPath = None, overrides: Overrides = None, as_jso
 
 @config_app.command("show")
 def _config_show(config: ConfigPath = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Print the settings in effect, defaults included, secrets as ***.
+    r"""Print the settings in effect, defaults included, secrets as ***.
 
-    Example:  hctdmg config show --set 'media.allowed_roots=\\[/srv/media]'
+    Example:  hctdmg config show --set 'media.allowed_roots=\[/srv/media]'
     """
     from workers.config_report import show
 
@@ -166,3 +190,11 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the edge of the program: users see one line, not a traceback
         return report(error)
     return status if isinstance(status, int) else 0
+
+
+def kafka_overrides(overrides: Sequence[str] | None, bootstrap_servers: str | None) -> list[str]:
+    """The user's --set options, with --bootstrap-servers as one more."""
+    servers = (
+        [] if bootstrap_servers is None else [f"kafka.bootstrap_servers={json.dumps(bootstrap_servers)}"]
+    )
+    return [*(overrides or ()), *servers]
