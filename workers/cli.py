@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.errors import ConfigError
 from workers.output import EXIT_FAILURE, EXIT_INTERRUPTED, report, working
 
 app = typer.Typer(
@@ -36,6 +37,15 @@ ConfigPath = Annotated[
         show_default=False,
     ),
 ]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="CONFIG.yaml",
+        help="Settings, for the broker's. Default: ray_config.yaml here, else the shipped one.",
+        show_default=False,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -53,6 +63,17 @@ Video = Annotated[
         dir_okay=False,
         readable=True,
         help="A video or sound file.",
+        show_default=False,
+    ),
+]
+Videos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="VIDEO...",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="Video or sound files.",
         show_default=False,
     ),
 ]
@@ -114,6 +135,94 @@ def _analyze(
 
     words = read_transcript(transcript) if transcript is not None else None
     return analyze(Request(video, stream_id or video.stem, segment_s, words, checkpoint, as_json, plot))
+
+
+@app.command("submit")
+def _submit(
+    videos: Videos,
+    stream_id: Annotated[
+        str | None,
+        typer.Option(help="Stream of all the segments. Default: each file's name without its ending."),
+    ] = None,
+    bootstrap_servers: BootstrapServers = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Default: kafka.input_topic of the settings.", show_default=False)
+    ] = None,
+    segment_s: SegmentSeconds = 5.0,
+    transcript: TranscriptOption = None,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="Send the media in the messages, not as files to fetch.")
+    ] = False,
+    segments_dir: Annotated[
+        Path, typer.Option(file_okay=False, help="Where the cuts are written for the worker to fetch.")
+    ] = Path("segments"),
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> int:
+    """Cut videos into segments and publish them.
+
+    Example:  hctdmg submit talk.mp4 --stream-id cam-7 --bootstrap-servers localhost:9092
+    """
+    with working("starting"):
+        from pipelines.submission import read_transcript
+        from workers.config_file import read_config_file
+        from workers.submit import Video, submit
+
+    if transcript is not None and len(videos) > 1:
+        raise ConfigError(
+            f"--transcript belongs to one video, but {len(videos)} are given: submit them one by one"
+        )
+    words = read_transcript(transcript) if transcript is not None else None
+    settings = read_config_file(
+        config, kafka_overrides(overrides, bootstrap_servers, input_topic=topic)
+    ).settings
+    return submit(
+        [Video(video, stream_id or video.stem, words) for video in videos],
+        settings.kafka,
+        settings.media,
+        segment_s,
+        None if inline else segments_dir,
+        as_json,
+    )
+
+
+@app.command("watch")
+def _watch(
+    bootstrap_servers: BootstrapServers = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Default: kafka.output_topic of the settings.", show_default=False)
+    ] = None,
+    max_events: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many events.", show_default=False)
+    ] = None,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Stop after so many seconds; exit 1 if --max-events had not come.",
+            show_default=False,
+        ),
+    ] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Begin with the oldest event, not with the next one.")
+    ] = False,
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> int:
+    """Follow the events, committed ones only; Ctrl-C stops.
+
+    Example:  hctdmg watch --bootstrap-servers localhost:9092 --from-beginning --max-events 10 --json
+    """
+    with working("starting"):
+        from workers.config_file import read_config_file
+        from workers.watch import Limits, watch
+
+    settings = read_config_file(
+        config, kafka_overrides(overrides, bootstrap_servers, output_topic=topic)
+    ).settings
+    return watch(settings.kafka, Limits(max_events, timeout_s), from_beginning, as_json)
 
 
 @app.command("doctor")
@@ -192,9 +301,10 @@ def run(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def kafka_overrides(overrides: Sequence[str] | None, bootstrap_servers: str | None) -> list[str]:
-    """The user's --set options, with --bootstrap-servers as one more."""
-    servers = (
-        [] if bootstrap_servers is None else [f"kafka.bootstrap_servers={json.dumps(bootstrap_servers)}"]
-    )
-    return [*(overrides or ()), *servers]
+def kafka_overrides(
+    overrides: Sequence[str] | None, bootstrap_servers: str | None, **topics: str | None
+) -> list[str]:
+    """The user's --set options, with --bootstrap-servers and --topic as further ones."""
+    own = {"bootstrap_servers": bootstrap_servers, **topics}
+    set_here = [f"kafka.{key}={json.dumps(value)}" for key, value in own.items() if value is not None]
+    return [*(overrides or ()), *set_here]

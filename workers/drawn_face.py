@@ -62,7 +62,7 @@ class Grid:
     pixel: float
 
     def ellipse(self, u: float, v: float, width: float, height: float, soft: float = 0.0) -> Field:
-        """Coverage of an ellipse with the given centre and half axes; its edge is some two pixels soft or more."""
+        """Coverage of an ellipse with the given centre and half axes; its edge is about two pixels soft."""
         radius = np.hypot((self.u - u) / width, (self.v - v) / height)
         return below((radius - 1) * min(width, height), max(soft, 0.5 * self.pixel))
 

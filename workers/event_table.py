@@ -52,25 +52,25 @@ def _timeline_row(event: AffectEvent, is_wide: bool) -> list[RenderableType]:
     ]
 
 
-def stream_table(title: str) -> Table:
-    """An empty table for `stream_row`."""
-    return _table(title, ("stream", "segment", "label", "score", "primary", "latency", "incongruity"))
-
-
-def stream_row(event: AffectEvent, latency_s: float | None) -> list[RenderableType]:
-    """One event of many streams.
+def stream_table(title: str, seconds: str) -> Table:
+    """An empty table for `stream_row`.
 
     Args:
-        event: The event.
-        latency_s: From the segment's arrival at the broker to the event's; None when not known.
+        title: Above the table.
+        seconds: What the rows' seconds are.
     """
+    return _table(title, ("stream", "segment", "label", "score", "primary", seconds, "incongruity"))
+
+
+def stream_row(event: AffectEvent, seconds: float) -> list[RenderableType]:
+    """One event of many streams."""
     return [
         event.stream_id,
         event.segment_id.removeprefix(f"{event.stream_id}/"),
         label_text(event),
         score_bar(event.affect.sentiment),
         primary_of(event),
-        "" if latency_s is None else f"{latency_s:.2f} s",
+        f"{seconds:.2f} s",
         incongruity_text(event.incongruity),
     ]
 
