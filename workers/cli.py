@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import ConfigError
 from workers.output import EXIT_FAILURE, EXIT_INTERRUPTED, report, working
 
 app = typer.Typer(
@@ -77,6 +76,17 @@ Videos = Annotated[
         show_default=False,
     ),
 ]
+OptionalVideos = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="VIDEO...",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="Video or sound files. Default: clips drawn here.",
+        show_default=False,
+    ),
+]
 TranscriptOption = Annotated[
     str | None,
     typer.Option(
@@ -107,6 +117,24 @@ def _options(
     """
     if debug:
         os.environ["HCTDMG_DEBUG"] = "1"
+
+
+@app.command("demo")
+def _demo(
+    videos: OptionalVideos = None,
+    transcript: TranscriptOption = None,
+    segment_s: SegmentSeconds = 5.0,
+    as_json: AsJson = False,
+) -> int:
+    """Run the whole system here: embedded broker, Ray Serve, your videos or clips of its own, the events.
+
+    Example:  hctdmg demo talk.mp4 interview.mp4
+    """
+    with working("starting", announce=True):
+        from workers.demo import demo
+        from workers.submit import name_videos
+
+    return demo(name_videos(videos or (), None, transcript), segment_s, as_json)
 
 
 @app.command("analyze")
@@ -165,20 +193,14 @@ def _submit(
     Example:  hctdmg submit talk.mp4 --stream-id cam-7 --bootstrap-servers localhost:9092
     """
     with working("starting"):
-        from pipelines.submission import read_transcript
         from workers.config_file import read_config_file
-        from workers.submit import Video, submit
+        from workers.submit import name_videos, submit
 
-    if transcript is not None and len(videos) > 1:
-        raise ConfigError(
-            f"--transcript belongs to one video, but {len(videos)} are given: submit them one by one"
-        )
-    words = read_transcript(transcript) if transcript is not None else None
     settings = read_config_file(
         config, kafka_overrides(overrides, bootstrap_servers, input_topic=topic)
     ).settings
     return submit(
-        [Video(video, stream_id or video.stem, words) for video in videos],
+        name_videos(videos, stream_id, transcript),
         settings.kafka,
         settings.media,
         segment_s,

@@ -58,7 +58,7 @@ class Ledger:
         return sum(segment.duration_s or 0.0 for segment in self.segments.values())
 
     def complaints(self) -> list[str]:
-        """What is not as it should be; empty when every segment has exactly one answer and nothing else came."""
+        """What is wrong; empty when every segment has exactly one answer and nothing else came."""
         missing = [s.segment_id for place, s in self.segments.items() if not self.answers[place]]
         doubled = [s.segment_id for place, s in self.segments.items() if self.answers[place] > 1]
         stray = self.num_events + self.num_dead_letters - sum(self.answers[place] for place in self.segments)

@@ -40,8 +40,12 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def working(text: str) -> Iterator[Callable[[str], None]]:
-    """Turn a wheel on stderr while the body runs; silent where stderr is no terminal.
+def working(text: str, announce: bool = False) -> Iterator[Callable[[str], None]]:
+    """Turn a wheel on stderr while the body runs.
+
+    Args:
+        text: Beside the wheel.
+        announce: Where stderr is no terminal, write the text as a line; otherwise nothing is written there.
 
     Yields:
         A function that changes the text beside the wheel.
@@ -49,11 +53,13 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
     from rich.console import Console  # late: `--help` does not need it
 
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
+    if console.is_terminal:
+        with console.status(text) as status:
+            yield status.update
         return
-    with console.status(text) as status:
-        yield status.update
+    if announce:
+        note(text)
+    yield lambda _: None
 
 
 def debugging() -> bool:

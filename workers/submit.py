@@ -12,11 +12,12 @@ from urllib.parse import quote
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
+from kafka.producer.future import RecordMetadata
 
 from pipelines.errors import ConfigError, RetryableError
 from pipelines.media import MediaConfig
 from pipelines.segment import SEGMENT_HEADER, Header, Segment, Transcript
-from pipelines.submission import Submission, submissions
+from pipelines.submission import Submission, read_transcript, submissions
 from workers.config import KafkaConfig
 from workers.kafka import check_broker, client_options
 from workers.output import note, print_json, print_line, working
@@ -90,9 +91,9 @@ def submit(
                 sent.append(publish(producer, kafka.input_topic, submission, segments_dir))
             say("waiting for the broker's receipts")
             for one in sent:
-                receipt = _receipt(one, kafka)
+                where = receipt(one, kafka.request_timeout_s)
                 if as_json:
-                    print_json(receipt)
+                    print_json(_receipt_line(one.segment, where))
     finally:
         producer.close(timeout=kafka.request_timeout_s)
     if not as_json:
@@ -108,6 +109,25 @@ def publish(producer: KafkaProducer, topic: str, submission: Submission, segment
     message = message_of(submission, segments_dir)
     future = producer.send(topic, key=message.key, value=message.value, headers=message.headers)
     return Sent(submission.segment, future)
+
+
+def name_videos(paths: Sequence[Path], stream_id: str | None, transcript: str | None) -> list[Video]:
+    """The files of the command line with their streams.
+
+    Args:
+        paths: The files.
+        stream_id: Of all of them; None names each stream after its file.
+        transcript: Text or file, for a single video only.
+
+    Raises:
+        ConfigError: One transcript for several videos, or one that can't be read.
+    """
+    if transcript is not None and len(paths) != 1:
+        raise ConfigError(
+            f"--transcript belongs to one video, but {len(paths)} are given: give one at a time"
+        )
+    words = read_transcript(transcript) if transcript is not None else None
+    return [Video(path, stream_id or path.stem, words) for path in paths]
 
 
 def all_submissions(videos: Sequence[Video], segment_s: float, media: MediaConfig) -> Iterator[Submission]:
@@ -171,14 +191,22 @@ def _write(data: bytes, folder: Path, name: str) -> Path:
     return path
 
 
-def _receipt(sent: Sent, kafka: KafkaConfig) -> dict[str, str | int]:
+def receipt(sent: Sent, timeout_s: float) -> RecordMetadata:
+    """Wait until the broker has a segment.
+
+    Raises:
+        RetryableError: It did not accept it in time.
+    """
     try:
-        where = sent.receipt.get(timeout=kafka.request_timeout_s)
+        return sent.receipt.get(timeout=timeout_s)
     except KafkaError as error:
         raise RetryableError("publish", f"{sent.segment.segment_id} was not accepted: {error}") from error
+
+
+def _receipt_line(segment: Segment, where: RecordMetadata) -> dict[str, str | int]:
     return {
-        "stream_id": sent.segment.stream_id,
-        "segment_id": sent.segment.segment_id,
+        "stream_id": segment.stream_id,
+        "segment_id": segment.segment_id,
         "topic": where.topic,
         "partition": where.partition,
         "offset": where.offset,

@@ -5,7 +5,7 @@ Knows the consumer and events. Joins no consumer group, so that watching disturb
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kafka import KafkaConsumer, TopicPartition
@@ -48,7 +48,7 @@ def watch(kafka: KafkaConfig, limits: Limits, from_beginning: bool, as_json: boo
         ConfigError: The broker can't be reached or has no such topic.
     """
     check_broker(kafka)
-    consumer = open_consumer(kafka, kafka.output_topic, from_beginning)
+    consumer = open_consumer(kafka, [kafka.output_topic], from_beginning)
     show = _json_lines if as_json else _table if Console().is_terminal else _lines
     num_events = 0
     try:
@@ -65,21 +65,24 @@ def watch(kafka: KafkaConfig, limits: Limits, from_beginning: bool, as_json: boo
     return 0
 
 
-def open_consumer(kafka: KafkaConfig, topic: str, from_beginning: bool) -> KafkaConsumer:
-    """A consumer of all partitions of a topic that sees committed messages only and belongs to no group.
+def open_consumer(kafka: KafkaConfig, topics: Sequence[str], from_beginning: bool) -> KafkaConsumer:
+    """A consumer of all partitions of some topics that sees committed messages only and belongs to no group.
 
     Raises:
-        ConfigError: The broker has no such topic.
+        ConfigError: The broker lacks one of the topics.
     """
     consumer = KafkaConsumer(
         **client_options(kafka), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
     )
-    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-    if not partitions:
-        consumer.close()
-        raise ConfigError(
-            f"{kafka.bootstrap_servers} has no topic {topic!r}: create it, or name another with --topic"
-        )
+    partitions = []
+    for topic in topics:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            consumer.close()
+            raise ConfigError(
+                f"{kafka.bootstrap_servers} has no topic {topic!r}: create it, or name another with --topic"
+            )
+        partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
     consumer.assign(partitions)
     if from_beginning:
         consumer.seek_to_beginning(*partitions)
