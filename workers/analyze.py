@@ -15,7 +15,7 @@ from hctdmg.checkpoint import Checkpoint, load_checkpoint
 from hctdmg.predictor import Predictor
 from pipelines.answer import build_event
 from pipelines.deadline import Deadline
-from pipelines.errors import SegmentError
+from pipelines.errors import ConfigError, SegmentError
 from pipelines.events import AffectEvent, ModelInfo
 from pipelines.media import MediaConfig
 from pipelines.prepare import Preparer
@@ -24,6 +24,8 @@ from pipelines.submission import submissions
 from workers.config import Settings
 from workers.event_table import timeline_table
 from workers.output import note, print_json, working
+
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf", ".jpg", ".webp")
 
 Answer = AffectEvent | SegmentError
 
@@ -93,6 +95,8 @@ def analyze(request: Request) -> int:
         SegmentError: Nothing of the video could be read.
         ConfigError: The checkpoint does not fit the extractors, or the picture can't be written.
     """
+    if request.plot is not None:
+        _check_picture(request.plot)
     with working("loading the model"):
         checkpoint = load_checkpoint(request.checkpoint)
         analyst = Analyst(checkpoint, Settings())
@@ -136,6 +140,16 @@ def _answers(request: Request, analyst: Analyst) -> Iterator[Answer]:
 def _title(request: Request, checkpoint: Checkpoint) -> str:
     manifest = checkpoint.manifest
     return f"{request.video.name}, read by {manifest.name} {manifest.version}"
+
+
+def _check_picture(path: Path) -> None:
+    """Find out before the work, not after it, that its picture has nowhere to go."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    if path.suffix not in PICTURE_SUFFIXES:
+        raise ConfigError(
+            f"--plot {path}: {path.suffix or 'no ending'!r} is no picture; end in {', '.join(PICTURE_SUFFIXES)}"
+        )
 
 
 def _plot(request: Request, checkpoint: Checkpoint, events: list[AffectEvent], path: Path) -> None:

@@ -49,6 +49,7 @@ def watch(kafka: KafkaConfig, limits: Limits, from_beginning: bool, as_json: boo
     """
     check_broker(kafka)
     consumer = open_consumer(kafka, [kafka.output_topic], from_beginning)
+    note(f"watching {kafka.output_topic} on {kafka.bootstrap_servers}; Ctrl-C stops")
     show = _json_lines if as_json else _table if Console().is_terminal else _lines
     num_events = 0
     try:
