@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format schemas clean
+.PHONY: help setup demo test check format docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -26,19 +26,21 @@ demo: $(INSTALLED) ## Run the whole system on clips of its own, or on yours: mak
 test: $(INSTALLED) ## Run the tests (those on a real Kafka need Java 17 and Maven)
 	$(BIN)/pytest
 
-check: $(INSTALLED) ## Lint, types, import rules, schema drift
+check: $(INSTALLED) ## Lint, types, import rules, drift of schemas and docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pipelines.schemas --check
+	$(BIN)/python -m workers.reference --check
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(INSTALLED) ## Write pipelines/schemas/*.json anew from the models
+docs: $(INSTALLED) ## Write anew what is generated: pipelines/schemas/*.json and docs/reference.md
 	$(BIN)/python -m pipelines.schemas
+	$(BIN)/python -m workers.reference
 
 clean: ## Remove what the targets made, the virtual environment included
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
