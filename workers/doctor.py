@@ -144,7 +144,8 @@ def checkpoint(name: str) -> Iterator[Finding]:
 
 def extractors(loaded: Checkpoint) -> Iterator[Finding]:
     """Whether each extractor finds what it needs (token vectors, cascades)."""
-    from pipelines.prepare import EXTRACTORS, Extractor
+    from pipelines.features import Extractor
+    from pipelines.prepare import EXTRACTORS
 
     for modality, wanted in loaded.manifest.features.modalities.items():
         name = f"extractor {wanted.extractor} ({modality})"
