@@ -85,7 +85,10 @@ def decode(
     if sound is None and pictures is None:
         num_packets = sum(len(found) for found in packets.values())
         raise SegmentError(
-            "decode", f"none of {num_packets} packets can be decoded; encode the segment again"
+            "decode",
+            f"none of its {num_packets} packets can be decoded; encode the segment again"
+            if num_packets
+            else "no packet behind its header: it is truncated or lasts 0 s; send it again whole",
         )
     return _on_one_clock(sound, pictures, config, audio_hz)
 
