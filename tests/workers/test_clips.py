@@ -3,19 +3,25 @@ import itertools
 from pathlib import Path
 
 import av
-import cv2
-import cv2.data
 import numpy as np
 import pytest
 
-from workers.clips import AUDIO_HZ, DURATION_S, KEY_FRAME_S, SCRIPTS, Clip, draw_clips, timed_words
-
-WITH_FACE = [script.name for script in SCRIPTS if script.smile is not None]
+from pipelines.deadline import Deadline
+from pipelines.decode import decode
+from pipelines.media import MediaConfig
+from pipelines.segment import Segment
+from pipelines.vision import COLUMNS, FRAMES_HZ, VisionExtractor
+from workers.clips import AUDIO_HZ, DURATION_S, KEY_FRAME_S, SCRIPTS, Clip, Script, draw_clips, timed_words
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
     return {clip.name: clip for clip in draw_clips(tmp_path_factory.mktemp("clips"))}
+
+
+@pytest.fixture(scope="module")
+def vision() -> VisionExtractor:
+    return VisionExtractor()
 
 
 def test_clips_play_for_their_time_and_can_be_cut_at_key_frames(clips: dict[str, Clip]) -> None:
@@ -64,23 +70,20 @@ def test_only_the_transcribed_clips_come_with_words(clips: dict[str, Clip]) -> N
             )
 
 
-@pytest.mark.parametrize("name", WITH_FACE)
-def test_opencv_finds_one_face_in_every_frame(clips: dict[str, Clip], name: str) -> None:
-    detector = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_frontalface_alt2.xml")
-    for grey in _frames(clips[name].path)[::4]:
-        assert len(detector.detectMultiScale(cv2.resize(grey, (160, 120)), 1.1, 3)) == 1
-
-
-def test_no_face_is_found_where_there_is_none(clips: dict[str, Clip]) -> None:
-    detector = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_frontalface_alt2.xml")
-    assert "empty-room" not in WITH_FACE
-    for grey in _frames(clips["empty-room"].path)[::20]:
-        assert len(detector.detectMultiScale(cv2.resize(grey, (160, 120)), 1.1, 3)) == 0
-
-
-def _frames(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_the_shipped_detector_finds_the_face_in_every_frame_and_its_smile(
+    clips: dict[str, Clip], vision: VisionExtractor, script: Script
+) -> None:
+    decoded = decode(clips[script.name].path.read_bytes(), MediaConfig(), Deadline.after(60))
+    assert len(decoded.frames) == round(DURATION_S * FRAMES_HZ)
+    track = vision.extract(Segment(stream_id="a", segment_id="a/0"), decoded)
+    if script.smile is None:
+        assert track.num_steps == 0
+        return
+    assert track.num_steps == len(decoded.frames)
+    assert track.quality == 1
+    smile_T = track.values_TD[:, COLUMNS.index("smile")]
+    assert smile_T.min() > 0.8 if script.smile else smile_T.max() < 0.5
 
 
 def _sound(path: Path) -> np.ndarray:
