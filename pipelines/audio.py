@@ -162,8 +162,7 @@ def _pooled(frames_FD: npt.NDArray[np.floating]) -> FloatArray:
     """Mean over each step's frames, (T, D); the last step may have fewer frames than the others."""
     starts = np.arange(0, len(frames_FD), FRAMES_PER_STEP)
     num_frames = np.diff(starts, append=len(frames_FD))
-    pooled_TD: FloatArray = np.add.reduceat(frames_FD, starts, axis=0) / num_frames[:, None]
-    return pooled_TD
+    return np.asarray(np.add.reduceat(frames_FD, starts, axis=0) / num_frames[:, None], np.float32)
 
 
 def _pooled_std(frames_FD: FloatArray) -> FloatArray:
