@@ -1,0 +1,168 @@
+"""The Kafka clients, made from the settings, and whether the broker has what they need.
+
+Knows kafka-python's options and why each is set. Does not know what is read or written.
+"""
+
+import logging
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+
+from pipelines.errors import ConfigError
+from workers.config import KafkaConfig
+
+CHECK_TIMEOUT_S = 8.0
+"""A broker that does not answer within this is told to be unreachable."""
+RECONNECT_BACKOFF_MAX_MS = 2_000
+"""kafka-python's 30 s would add up to 30 s to each outage of a broker."""
+MAX_MESSAGE_BYTES = 2**30
+"""The broker's and the topic's limits decide, not the client's 1 MiB: a dead letter is as large as its segment."""
+
+# As a library should: what the client logs shows only where logging is set up. Its errors reach us as exceptions.
+logging.getLogger("kafka").addHandler(logging.NullHandler())
+
+
+def client_options(config: KafkaConfig) -> dict[str, Any]:
+    """Options that every client needs, whatever it does."""
+    version = config.api_version
+    return {
+        "bootstrap_servers": _servers(config),
+        "api_version": None if version is None else tuple(int(part) for part in version.split(".")),
+        "request_timeout_ms": int(config.request_timeout_s * 1000),
+        "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
+        "allow_auto_create_topics": False,  # a topic that is missing shall be told, not made with the wrong shape
+        "metrics_enabled": False,
+    }
+
+
+def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
+    """A consumer of the worker's group, not yet subscribed.
+
+    Args:
+        config: The settings.
+        identity: Its `group_instance_id`: a static member that is back within the session time-out gets its
+            partitions again without a rebalance.
+    """
+    return KafkaConsumer(
+        **client_options(config),
+        client_id=identity,
+        group_id=config.group_id,
+        group_instance_id=identity,
+        # kafka-python takes the protocol from instances; a rebalance then leaves alone the partitions that stay.
+        partition_assignment_strategy=[CooperativeStickyAssignor()],
+        enable_auto_commit=False,
+        auto_offset_reset=config.auto_offset_reset,
+        # Also makes the fetch of offsets wait for open transactions (`require_stable`): without it, the next owner
+        # of a partition could start before results that are just being committed.
+        isolation_level="read_committed",
+        session_timeout_ms=int(config.session_timeout_s * 1000),
+        heartbeat_interval_ms=int(min(3.0, config.session_timeout_s / 3) * 1000),
+        max_poll_interval_ms=int(config.max_poll_interval_s * 1000),
+    )
+
+
+def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaProducer:
+    """An idempotent producer.
+
+    Args:
+        config: The settings.
+        transactional_id: None for one that does not use transactions.
+    """
+    transactional = {
+        "transactional_id": transactional_id,
+        "transaction_timeout_ms": int(config.transaction_timeout_s * 1000),
+    }
+    return KafkaProducer(
+        **client_options(config),
+        **(transactional if transactional_id is not None else {}),
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=5,
+        max_request_size=MAX_MESSAGE_BYTES,
+    )
+
+
+def check_broker(config: KafkaConfig) -> None:
+    """Find out, within some 10 s, whether the broker answers and has the three topics.
+
+    Raises:
+        ConfigError: One line: what is missing and what to do.
+    """
+    check_topics(config, (config.input_topic, config.output_topic, config.dead_letter_topic))
+
+
+def check_topics(config: KafkaConfig, topics: Sequence[str]) -> dict[str, int]:
+    """Ask the broker for topics.
+
+    Returns:
+        The number of partitions of each.
+
+    Raises:
+        ConfigError: The broker can't be reached, or lacks one of them.
+    """
+    _check_reachable(config)
+    found = _ask_partitions(config, topics)
+    for topic in topics:
+        if not found.get(topic):
+            raise ConfigError(
+                f"{config.bootstrap_servers} has no topic {topic!r}: create it, or correct the topics under `kafka`"
+            )
+    return found
+
+
+def _servers(config: KafkaConfig) -> list[str]:
+    return [server.strip() for server in config.bootstrap_servers.split(",") if server.strip()]
+
+
+def _check_reachable(config: KafkaConfig) -> None:
+    """A plain connection to any of the servers; says why at once, where the client would try on."""
+    reasons = []
+    for server in _servers(config):
+        host, _, port = server.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=3.0).close()
+        except ValueError:
+            reasons.append(f"{server!r} is not host:port")
+        except OSError as error:
+            reasons.append(f"{server}: {error.strerror or error}")
+        else:
+            return
+    raise ConfigError(
+        f"no Kafka broker at kafka.bootstrap_servers = {config.bootstrap_servers} ({'; '.join(reasons)}): "
+        "start it, or correct the setting"
+    )
+
+
+def _ask_partitions(config: KafkaConfig, topics: Sequence[str]) -> dict[str, int]:
+    """In a thread of its own: some of kafka-python's waits for metadata have no time limit."""
+    found: dict[str, int] = {}
+    errors: list[KafkaError] = []
+
+    def ask() -> None:
+        try:
+            consumer = KafkaConsumer(
+                **client_options(config), bootstrap_timeout_ms=int(CHECK_TIMEOUT_S * 1000), group_id=None
+            )
+            for topic in topics:
+                found[topic] = len(consumer.partitions_for_topic(topic))
+            consumer.close()
+        except KafkaError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask, name="ask-broker", daemon=True)
+    thread.start()
+    thread.join(CHECK_TIMEOUT_S + 1.0)
+    if errors or thread.is_alive():
+        reason = (
+            f"{type(errors[0]).__name__}: {errors[0]}" if errors else f"no answer in {CHECK_TIMEOUT_S:g} s"
+        )
+        raise ConfigError(
+            f"{config.bootstrap_servers} does not answer as a Kafka broker ({reason}): "
+            "check kafka.bootstrap_servers and the broker's listeners"
+        )
+    return found

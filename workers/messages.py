@@ -1,0 +1,124 @@
+"""What is read from the input topic and what is written for it: an event or a dead letter, never neither.
+
+Knows the headers of INTERFACES section 3. Does not know Kafka's client, nor how an answer came about.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pipelines.errors import Stage
+from pipelines.events import AffectEvent, Source, cloud_event_headers
+from pipelines.segment import Header
+
+FailureKind = Literal["segment", "transient", "unexpected", "displaced"]
+
+MAX_REASON_BYTES = 8192
+"""Longest `dlq-message`, its end kept: a traceback says most in its last lines. Kafka's limit is on the record."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message of the input topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...]
+
+    @property
+    def place(self) -> str:
+        """Where it is, as every log line names it."""
+        return f"{self.topic}[{self.partition}] {self.offset}"
+
+    @property
+    def source(self) -> Source:
+        """Where it is, as its event names it."""
+        return Source(topic=self.topic, partition=self.partition, offset=self.offset)
+
+    @property
+    def num_bytes(self) -> int:
+        """What it weighs against `flow.max_in_flight_bytes`."""
+        headers = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """The producer's W3C trace context, if it sent one."""
+        return dict(self.headers).get("traceparent")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one try did not lead to an event. Data, because it crosses process borders as a result.
+
+    Attributes:
+        stage: Where it failed.
+        error: Class of the error.
+        message: What is wrong, or the traceback of what should not have happened.
+        kind: What it means. "segment": the segment is at fault, no retry helps. "transient": it may pass.
+            "unexpected": a bug, or the death of a replica. "displaced": nothing went wrong with this segment, the
+            replica that had it is about to restart.
+        elapsed_s: How long the segment was worked on.
+    """
+
+    stage: Stage
+    error: str
+    message: str
+    kind: FailureKind
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A record's one answer, ready to be published.
+
+    Attributes:
+        key: The key of the message.
+        value: Its value.
+        headers: Its headers.
+        failure: None for an event; for a dead letter why it is one.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...]
+    failure: Failure | None = None
+
+
+def event_answer(event: AffectEvent, time: datetime, traceparent: bytes | None) -> Answer:
+    """An event as its message.
+
+    Args:
+        event: The event.
+        time: When it was made, with a time zone.
+        traceparent: The segment's trace context, carried through.
+    """
+    headers = cloud_event_headers(event, time, traceparent)
+    return Answer(event.stream_id.encode(), event.model_dump_json().encode(), tuple(headers))
+
+
+def dead_letter(record: Record, failure: Failure, num_attempts: int, time: datetime) -> Answer:
+    """A record as its dead letter: key, value and headers untouched, and why.
+
+    Args:
+        record: The record.
+        failure: What went wrong, the last time.
+        num_attempts: How often it was tried.
+        time: Now, with a time zone.
+    """
+    reason = failure.message.encode()[-MAX_REASON_BYTES:].decode(errors="ignore")
+    explanation = {
+        "dlq-stage": failure.stage,
+        "dlq-error": failure.error,
+        "dlq-message": reason,
+        "dlq-source-topic": record.topic,
+        "dlq-source-partition": str(record.partition),
+        "dlq-source-offset": str(record.offset),
+        "dlq-attempts": str(num_attempts),
+        "dlq-time": time.isoformat().replace("+00:00", "Z"),
+    }
+    headers = tuple((name, text.encode()) for name, text in explanation.items())
+    return Answer(record.key, record.value, record.headers + headers, failure)
