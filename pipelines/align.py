@@ -21,8 +21,8 @@ def align(tracks: Mapping[str, Track], alignment: Alignment) -> dict[str, FloatA
     Args:
         tracks: Of one segment, by modality; "text" may be missing.
         alignment: "unaligned" keeps each track's own steps. "word" gives each present modality one step for
-            each word: the mean of its steps that overlap the word, or where none does, its nearest step. Without
-            words, words of 0.4 s are assumed from time 0 to the end of the last step.
+            each word: the mean of its steps that overlap the word, or where none does, its nearest step.
+            Without words, words of 0.4 s are assumed from time 0 to the end of the last step.
 
     Returns:
         (T, D) of each modality; T = 0 where it is absent.
