@@ -1,9 +1,9 @@
-"""A Kafka-protocol broker inside this process: librdkafka's mock cluster, which comes with confluent-kafka's wheel.
+"""A Kafka-protocol broker inside this process: librdkafka's mock cluster, from confluent-kafka's wheel.
 
-For the demo and quick tests ONLY. It keeps about 5 MB of each partition and nothing across restarts, serves plain
-text on loopback, and knows a part of the protocol: kafka-python talks to it at `kafka.api_version: "2.3"` (produce,
-idempotence, transactions, group consume and commit work there; at 2.5 and 1.0 they do not). The wheel's Python
-side offers no way to create topics on it, so this calls librdkafka's C functions (rdkafka_mock.h) by ctypes.
+For the demo and quick tests ONLY. It keeps about 5 MB of each partition and nothing across restarts, forgets
+offsets that were committed within a transaction, serves plain text on loopback, and knows a part of the
+protocol: kafka-python talks to it at `kafka.api_version: "2.3"` (at 2.5 and 1.0 it does not). The wheel's
+Python side has no way to create topics on it, so this calls librdkafka's C functions (rdkafka_mock.h) by ctypes.
 """
 
 import ctypes

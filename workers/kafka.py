@@ -21,9 +21,9 @@ CHECK_TIMEOUT_S = 8.0
 RECONNECT_BACKOFF_MAX_MS = 2_000
 """kafka-python's 30 s would add up to 30 s to each outage of a broker."""
 MAX_MESSAGE_BYTES = 2**30
-"""The broker's and the topic's limits decide, not the client's 1 MiB: a dead letter is as large as its segment."""
+"""The topic's limit decides, not the client's 1 MiB: a dead letter is as large as its segment."""
 
-# As a library should: what the client logs shows only where logging is set up. Its errors reach us as exceptions.
+# As a library should: what the client logs shows only where logging is set up. Its errors are raised.
 logging.getLogger("kafka").addHandler(logging.NullHandler())
 
 
@@ -35,7 +35,7 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
         "api_version": None if version is None else tuple(int(part) for part in version.split(".")),
         "request_timeout_ms": int(config.request_timeout_s * 1000),
         "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
-        "allow_auto_create_topics": False,  # a topic that is missing shall be told, not made with the wrong shape
+        "allow_auto_create_topics": False,  # a missing topic shall be told, not made
         "metrics_enabled": False,
     }
 
@@ -53,12 +53,12 @@ def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
         client_id=identity,
         group_id=config.group_id,
         group_instance_id=identity,
-        # kafka-python takes the protocol from instances; a rebalance then leaves alone the partitions that stay.
+        # An instance, as kafka-python demands; partitions that stay are then left alone in a rebalance.
         partition_assignment_strategy=[CooperativeStickyAssignor()],
         enable_auto_commit=False,
         auto_offset_reset=config.auto_offset_reset,
-        # Also makes the fetch of offsets wait for open transactions (`require_stable`): without it, the next owner
-        # of a partition could start before results that are just being committed.
+        # Also makes the fetch of offsets wait for open transactions (`require_stable`): without it, the next
+        # owner of a partition could start before results that are just being committed.
         isolation_level="read_committed",
         session_timeout_ms=int(config.session_timeout_s * 1000),
         heartbeat_interval_ms=int(min(3.0, config.session_timeout_s / 3) * 1000),
@@ -110,7 +110,7 @@ def check_topics(config: KafkaConfig, topics: Sequence[str]) -> dict[str, int]:
     for topic in topics:
         if not found.get(topic):
             raise ConfigError(
-                f"{config.bootstrap_servers} has no topic {topic!r}: create it, or correct the topics under `kafka`"
+                f"{config.bootstrap_servers} has no topic {topic!r}: create it, or correct `kafka`"
             )
     return found
 
@@ -158,9 +158,7 @@ def _ask_partitions(config: KafkaConfig, topics: Sequence[str]) -> dict[str, int
     thread.start()
     thread.join(CHECK_TIMEOUT_S + 1.0)
     if errors or thread.is_alive():
-        reason = (
-            f"{type(errors[0]).__name__}: {errors[0]}" if errors else f"no answer in {CHECK_TIMEOUT_S:g} s"
-        )
+        reason = str(errors[0]) if errors else f"no answer in {CHECK_TIMEOUT_S:g} s"
         raise ConfigError(
             f"{config.bootstrap_servers} does not answer as a Kafka broker ({reason}): "
             "check kafka.bootstrap_servers and the broker's listeners"

@@ -14,7 +14,7 @@ from pipelines.segment import Header
 FailureKind = Literal["segment", "transient", "unexpected", "displaced"]
 
 MAX_REASON_BYTES = 8192
-"""Longest `dlq-message`, its end kept: a traceback says most in its last lines. Kafka's limit is on the record."""
+"""Longest `dlq-message`, its end kept: a traceback says most in its last lines."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Failure:
         error: Class of the error.
         message: What is wrong, or the traceback of what should not have happened.
         kind: What it means. "segment": the segment is at fault, no retry helps. "transient": it may pass.
-            "unexpected": a bug, or the death of a replica. "displaced": nothing went wrong with this segment, the
-            replica that had it is about to restart.
+            "unexpected": a bug, or the death of a replica. "displaced": nothing is wrong with this segment, its
+            replica is about to restart.
         elapsed_s: How long the segment was worked on.
     """
 
