@@ -7,8 +7,10 @@ nothing is downloaded.
 
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
@@ -48,14 +50,11 @@ class TextExtractor:
     """The vectors and the lexicon, loaded; nothing changes after that, so threads may share it."""
 
     def __init__(self) -> None:
-        package = importlib.resources.files("wordllama")
-        self._tokenizer = Tokenizer.from_str(
-            (package / "tokenizers" / "l2_supercat_tokenizer_config.json").read_text(encoding="utf-8")
+        folder = _wordllama_folder()
+        self._tokenizer = Tokenizer.from_file(
+            str(folder / "tokenizers" / "l2_supercat_tokenizer_config.json")
         )
-        with (
-            importlib.resources.as_file(package / "weights" / "l2_supercat_256.safetensors") as path,
-            safe_open(str(path), "np") as weights,
-        ):
+        with safe_open(str(folder / "weights" / "l2_supercat_256.safetensors"), "np") as weights:
             self._vectors_VD = weights.get_tensor("embedding.weight")
         self._valences, self._emoji = _read_lexicon()
         self.contract = ModalityContract(
@@ -155,6 +154,14 @@ def _check_count(num_words: int) -> None:
             f"transcript: {num_words} words in one segment, at most {MAX_WORDS} are read; "
             "send each segment only the words that are said in it",
         )
+
+
+def _wordllama_folder() -> Path:
+    """Where the wheel's files lie. Found without importing it, which would set up logging and an HTTP client."""
+    spec = importlib.util.find_spec("wordllama")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package wordllama, which holds the word vectors, is not installed")
+    return Path(spec.origin).parent
 
 
 def _read_lexicon() -> tuple[dict[str, float], dict[str, str]]:

@@ -91,7 +91,7 @@ class VisionExtractor:
         columns = [
             self._smile(crops, seen_s),
             np.array([_mouth(crop[MOUTH]) for crop in crops]),
-            _place(sightings, greys[0].shape, seen_s),
+            _place(sightings, [greys[sighting.frame].shape for sighting in sightings], seen_s),
             _motion(crops, seen_s),
             np.array([_visibility(crop) for crop in plain]),
             np.array([[np.log10(1 + sighting.num_neighbours)] for sighting in sightings]),
@@ -130,19 +130,19 @@ def _mouth(mouth: Grey) -> list[float]:
 
 
 def _place(
-    sightings: Sequence[Sighting], shape: tuple[int, ...], seen_s: npt.NDArray[np.float64]
+    sightings: Sequence[Sighting], shapes: Sequence[tuple[int, ...]], seen_s: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.floating]:
     """Centre over the frame's size from its middle, log2 of size over the frame's width, and their changes.
 
     Changes are a second; those of the centre in face widths.
     """
-    height, width = shape[:2]
+    height_T, width_T = np.array(shapes, np.float64).T
     boxes = np.array([(sighting.box.x, sighting.box.y, sighting.box.size) for sighting in sightings])
     size_T = boxes[:, 2]
     centre_T2 = boxes[:, :2] + size_T[:, None] / 2
-    octaves_T = np.log2(size_T / width)
+    octaves_T = np.log2(size_T / width_T)
     moves = [_rate(centre_T2[:, axis], seen_s) / size_T for axis in (0, 1)]
-    where = [centre_T2[:, 0] / width - 0.5, centre_T2[:, 1] / height - 0.5]
+    where = [centre_T2[:, 0] / width_T - 0.5, centre_T2[:, 1] / height_T - 0.5]
     return np.stack([*where, octaves_T, *moves, _rate(octaves_T, seen_s)], axis=1)
 
 
