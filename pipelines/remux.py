@@ -15,11 +15,11 @@ import av.container
 from pipelines.container import Packet, Tracks, seconds
 
 MUXERS = {
-    "mov,mp4,m4a,3gp,3g2,mj2": ("mp4", "matroska", "3gp"),
+    "mov": ("mp4", "matroska", "3gp"),
     "mpegts": ("mpegts", "matroska"),
     "mpeg": ("mpegts", "matroska"),
 }
-"""Containers to copy into, the best first, by the name of the demuxer. All others go into Matroska, which
+"""Containers to copy into, the best first, by the name that forces its demuxer. All others go into Matroska, which
 takes nearly every codec. A program stream (mpeg) goes into a transport stream, which is its sister."""
 
 
@@ -51,8 +51,8 @@ def remux(
         tracks: Where they come from.
         muxer: As chosen.
         begin_s: What becomes time 0, on the packets' clock.
-        is_first: Whether packets before time 0 are kept: what a decoder needs to get started. In the middle of
-            a file they refer to what is not there.
+        is_first: Whether packets before time 0 are kept: they get a decoder started. In the middle of a
+            file they refer to what is not there.
 
     Returns:
         The file, the same bytes every time, and how many packets the container refused.
