@@ -110,8 +110,10 @@ class TextExtractor:
         return sum(self._is_known(self._plain(word)) for word in words) / max(1, len(words))
 
     def _is_known(self, text: str) -> bool:
-        num_tokens = len(self._tokenizer.encode(text, add_special_tokens=False).ids)
-        return text in self._valences or 0 < 2 * num_tokens <= len(text) + 1
+        # Tokens end at an apostrophe, so that "I'm" would be a jumble.
+        letters = text.replace("'", "")
+        num_tokens = len(self._tokenizer.encode(letters, add_special_tokens=False).ids)
+        return text in self._valences or 0 < 2 * num_tokens <= len(letters) + 1
 
     def _plain(self, word: str) -> str:
         """The word in lower case without punctuation; an emoji as its name; a smiley as it is."""
@@ -157,7 +159,7 @@ def _check_count(num_words: int) -> None:
 
 
 def _wordllama_folder() -> Path:
-    """Where the wheel's files lie. Found without importing it, which would set up logging and an HTTP client."""
+    """Where the wheel's files lie, found without an import: that would set up logging and an HTTP client."""
     spec = importlib.util.find_spec("wordllama")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the package wordllama, which holds the word vectors, is not installed")
