@@ -1,9 +1,13 @@
-"""Fixtures that every room's tests share: where the test media are, and what must not be skipped in CI."""
+"""Fixtures that every room's tests share: test media, a real Kafka, and what must not be skipped in CI."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from tests.kafka_broker import KafkaBroker, KafkaMissingError, running_kafka
 
 REPO = Path(__file__).parent.parent
 
@@ -22,3 +26,14 @@ def media_dir() -> Path:
     if not (root / "media" / "faces").is_dir():
         skip_or_fail(f"no test media in {root}: set HCTDMG_TEST_MEDIA to the folder that holds media/")
     return root / "media"
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[KafkaBroker]:
+    """A real Apache Kafka, without topics; each test makes its own."""
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(running_kafka())
+        except KafkaMissingError as error:
+            skip_or_fail(str(error))
+        yield broker

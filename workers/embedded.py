@@ -3,7 +3,7 @@
 For the demo and quick tests ONLY. It keeps about 5 MB of each partition and nothing across restarts, forgets
 offsets that were committed within a transaction, serves plain text on loopback, and knows a part of the
 protocol: kafka-python talks to it at `kafka.api_version: "2.3"` (at 2.5 and 1.0 it does not). The wheel's
-Python side has no way to create topics on it, so this calls librdkafka's C functions (rdkafka_mock.h) by ctypes.
+Python side has no way to create topics on it, so this calls the C functions of rdkafka_mock.h by ctypes.
 """
 
 import ctypes

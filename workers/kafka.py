@@ -23,20 +23,23 @@ RECONNECT_BACKOFF_MAX_MS = 2_000
 MAX_MESSAGE_BYTES = 2**30
 """The topic's limit decides, not the client's 1 MiB: a dead letter is as large as its segment."""
 
+_STRICT = {
+    "allow_auto_create_topics": False,  # a missing topic shall be told, not made
+    "metrics_enabled": False,
+}
+
 # As a library should: what the client logs shows only where logging is set up. Its errors are raised.
 logging.getLogger("kafka").addHandler(logging.NullHandler())
 
 
 def client_options(config: KafkaConfig) -> dict[str, Any]:
-    """Options that every client needs, whatever it does."""
+    """Options that every client needs, whether it consumes, produces or administers."""
     version = config.api_version
     return {
         "bootstrap_servers": _servers(config),
         "api_version": None if version is None else tuple(int(part) for part in version.split(".")),
         "request_timeout_ms": int(config.request_timeout_s * 1000),
         "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
-        "allow_auto_create_topics": False,  # a missing topic shall be told, not made
-        "metrics_enabled": False,
     }
 
 
@@ -50,6 +53,7 @@ def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
     """
     return KafkaConsumer(
         **client_options(config),
+        **_STRICT,
         client_id=identity,
         group_id=config.group_id,
         group_instance_id=identity,
@@ -79,6 +83,7 @@ def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaPro
     }
     return KafkaProducer(
         **client_options(config),
+        **_STRICT,
         **(transactional if transactional_id is not None else {}),
         enable_idempotence=True,
         acks="all",
@@ -146,7 +151,7 @@ def _ask_partitions(config: KafkaConfig, topics: Sequence[str]) -> dict[str, int
     def ask() -> None:
         try:
             consumer = KafkaConsumer(
-                **client_options(config), bootstrap_timeout_ms=int(CHECK_TIMEOUT_S * 1000), group_id=None
+                **client_options(config), **_STRICT, bootstrap_timeout_ms=int(CHECK_TIMEOUT_S * 1000)
             )
             for topic in topics:
                 found[topic] = len(consumer.partitions_for_topic(topic))

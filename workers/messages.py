@@ -11,7 +11,7 @@ from pipelines.errors import Stage
 from pipelines.events import AffectEvent, Source, cloud_event_headers
 from pipelines.segment import Header
 
-FailureKind = Literal["segment", "transient", "unexpected", "displaced"]
+FailureKind = Literal["segment", "transient", "unexpected", "displaced", "death"]
 
 MAX_REASON_BYTES = 8192
 """Longest `dlq-message`, its end kept: a traceback says most in its last lines."""
@@ -59,8 +59,8 @@ class Failure:
         error: Class of the error.
         message: What is wrong, or the traceback of what should not have happened.
         kind: What it means. "segment": the segment is at fault, no retry helps. "transient": it may pass.
-            "unexpected": a bug, or the death of a replica. "displaced": nothing is wrong with this segment, its
-            replica is about to restart.
+            "unexpected": a bug. "displaced": nothing is wrong with this segment, its replica is about to
+            restart. "death": a replica died while it had the segment, maybe because of another one.
         elapsed_s: How long the segment was worked on.
     """
 

@@ -1,0 +1,176 @@
+"""A real Apache Kafka for tests: its jars from Maven, one broker in KRaft mode on free loopback ports.
+
+Run `python -m tests.kafka_broker` to fetch the jars (once, into .cache/kafka), as CI does before the tests.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+
+from workers.config import KafkaConfig
+from workers.kafka import client_options
+
+REPO = Path(__file__).parent.parent
+POM = REPO / "deploy" / "kafka" / "pom.xml"
+CACHE = REPO / ".cache" / "kafka"
+FETCH_TIMEOUT_S = 300.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+
+class KafkaMissingError(Exception):
+    """There is no Java or no Maven here, or Maven can't fetch the jars."""
+
+
+@dataclass(frozen=True)
+class KafkaBroker:
+    """A running broker.
+
+    Attributes:
+        bootstrap_servers: Its "host:port".
+        folder: Its logs and data.
+        pid: Of its Java process.
+    """
+
+    bootstrap_servers: str
+    folder: Path
+    pid: int
+
+    def create_topics(self, topics: Mapping[str, int]) -> None:
+        """Create topics, given the number of partitions of each."""
+        admin = KafkaAdminClient(**client_options(KafkaConfig(bootstrap_servers=self.bootstrap_servers)))
+        admin.create_topics([NewTopic(name, number, 1) for name, number in topics.items()])
+        admin.close()
+
+
+def fetch_jars() -> Path:
+    """The folder with the jars that the pom pins, fetched by Maven unless they are there.
+
+    Raises:
+        KafkaMissingError: They can't be had.
+    """
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            raise KafkaMissingError(f"no {program!r} here: install a Java 17 runtime and Maven")
+    jars = CACHE / "libs"
+    fetched = CACHE / "fetched-pom.xml"
+    if fetched.is_file() and fetched.read_text() == POM.read_text():
+        return jars
+    shutil.rmtree(jars, ignore_errors=True)
+    command = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_TIMEOUT_S)
+    if done.returncode != 0:
+        raise KafkaMissingError(f"Maven can't fetch Kafka: {done.stdout.strip()[-500:]}")
+    fetched.write_text(POM.read_text())
+    return jars
+
+
+@contextmanager
+def running_kafka() -> Iterator[KafkaBroker]:
+    """A broker, from when it answers until the block is left; what it stored is deleted.
+
+    Raises:
+        KafkaMissingError: There is no Kafka to start.
+    """
+    jars = fetch_jars()
+    folder = Path(tempfile.mkdtemp(prefix="hctdmg-kafka-"))
+    port, controller_port = _free_ports(2)
+    config = folder / "server.properties"
+    config.write_text(_properties(port, controller_port, folder / "data"))
+    java = ["java", "-Xmx320m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"]
+    _format(java, config)
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen([*java, "kafka.Kafka", config], stdout=log, stderr=log)
+    try:
+        _wait_until_up(process, port, folder)
+        yield KafkaBroker(f"127.0.0.1:{port}", folder, process.pid)
+    finally:
+        _stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _format(java: list[str], config: Path) -> None:
+    command = [
+        *java,
+        "kafka.tools.StorageTool",
+        "format",
+        "--standalone",
+        "-t",
+        "hctdmg-tests-0000000000",
+        "-c",
+    ]
+    done = subprocess.run([*command, config], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 0:
+        raise RuntimeError(f"Kafka's storage can't be formatted: {done.stdout}{done.stderr}")
+
+
+def _properties(port: int, controller_port: int, data: Path) -> str:
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": data,
+        "auto.create.topics.enable": "false",
+        # One broker holds everything once.
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        # A group's first member need not wait for others; tests use short sessions.
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            pass
+        else:
+            return
+        if process.poll() is not None or time.monotonic() > deadline_s:
+            raise RuntimeError(f"Kafka did not start: {(folder / 'server.log').read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    print(f"Kafka's jars are in {os.path.relpath(fetch_jars())}")
