@@ -100,7 +100,7 @@ def _sniff_container(head: bytes) -> ContainerFormat | None:
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return "wav"
     for size, offset in TS_PACKETS:
-        syncs = head[offset::size]
+        syncs = head[offset::size][:2]  # the third may be damaged: so much is decoded all the same
         if len(head) >= size and syncs == b"\x47" * len(syncs):
             return "mpegts"
     return None
@@ -201,8 +201,6 @@ def read_packets(
 ) -> dict[int, list[Packet]]:
     """Read the packets of the chosen tracks in one pass, without decoding any.
 
-    A container that breaks off gives what came before.
-
     Returns:
         Packets by the index of their track.
 
@@ -211,20 +209,26 @@ def read_packets(
     """
     packets: dict[int, list[Packet]] = {track.index: [] for track in tracks.present}
     first_s, last_s = math.inf, -math.inf
+    for packet in iterate_packets(container, tracks):
+        deadline.check("decode")
+        packets[packet.stream_index].append(packet)
+        _check_num_packets(packet.stream.type, len(packets[packet.stream_index]), config)
+        time_s = packet_time_s(packet)
+        if time_s is not None and not packet.is_discard:
+            first_s, last_s = min(first_s, time_s), max(last_s, time_s)
+            check_duration(last_s - first_s, config)
+    return packets
+
+
+def iterate_packets(container: av.container.InputContainer, tracks: Tracks) -> Iterator[Packet]:
+    """Each packet of the chosen tracks; a container that breaks off gives what came before."""
     try:
         for packet in container.demux(*tracks.present):
-            deadline.check("decode")
-            if packet.size == 0:
-                continue
-            packets[packet.stream_index].append(packet)
-            _check_num_packets(packet.stream.type, len(packets[packet.stream_index]), config)
-            time_s = packet_time_s(packet)
-            if time_s is not None and not packet.is_discard:
-                first_s, last_s = min(first_s, time_s), max(last_s, time_s)
-                check_duration(last_s - first_s, config)
-    except av.FFmpegError:
-        pass  # what came before is readable
-    return packets
+            if packet.size > 0:
+                yield packet
+    # PyAV's own IndexError, after the last packet, when damage made a new track appear half-way.
+    except (av.FFmpegError, IndexError):
+        return
 
 
 def _check_num_packets(kind: str, num_packets: int, config: MediaConfig) -> None:

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 from av.container import InputContainer
 
 from pipelines.container import (
     Packet,
     Tracks,
     choose_tracks,
+    iterate_packets,
     open_container,
     packet_time_s,
     seconds,
@@ -113,7 +113,7 @@ def cut(path: Path, segment_s: float = SEGMENT_S, config: MediaConfig | None = N
     with file:
         with open_container(file, config) as container:
             tracks = choose_tracks(container, config)
-            muxer = choose_muxer(tracks, container.format.name)
+            muxer = choose_muxer(tracks, container.format.name.split(",")[0])
             pieces = _pieces(container, tracks, segment_s, config)
             if muxer is not None:
                 yield from _copied(pieces, tracks, muxer)
@@ -158,21 +158,13 @@ def _begin_s(tracks: Tracks) -> float:
 
 
 def _timed_packets(container: InputContainer, tracks: Tracks) -> Iterator[tuple[Packet, float]]:
-    """Each packet and when it is shown; one that does not say counts as shown with the one before.
-
-    A file that breaks off gives what came before.
-    """
+    """Each packet and when it is shown; one that does not say counts as shown with the one before."""
     times_s = dict.fromkeys((track.index for track in tracks.present), _begin_s(tracks))
-    try:
-        for packet in container.demux(*tracks.present):
-            if packet.size == 0:
-                continue
-            time_s = packet_time_s(packet)
-            if time_s is not None:
-                times_s[packet.stream_index] = time_s
-            yield packet, times_s[packet.stream_index]
-    except av.FFmpegError:
-        return
+    for packet in iterate_packets(container, tracks):
+        time_s = packet_time_s(packet)
+        if time_s is not None:
+            times_s[packet.stream_index] = time_s
+        yield packet, times_s[packet.stream_index]
 
 
 def _count_bytes(packet: Packet, piece: _Piece, config: MediaConfig) -> None:

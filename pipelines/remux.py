@@ -12,15 +12,16 @@ from typing import Any
 import av
 import av.container
 
-from pipelines.container import Packet, Tracks, seconds
+from pipelines.container import Packet, Tracks, error_text, seconds
+from pipelines.errors import SegmentError
 
 MUXERS = {
     "mov": ("mp4", "matroska", "3gp"),
     "mpegts": ("mpegts", "matroska"),
     "mpeg": ("mpegts", "matroska"),
 }
-"""Containers to copy into, the best first, by the name that forces its demuxer. All others go into Matroska, which
-takes nearly every codec. A program stream (mpeg) goes into a transport stream, which is its sister."""
+"""Containers to copy into, the best first, by the source's demuxer. All others go into Matroska, which takes
+nearly every codec. A program stream (mpeg) goes into a transport stream, which is its sister."""
 
 
 def choose_muxer(tracks: Tracks, demuxer: str) -> str | None:
@@ -56,23 +57,36 @@ def remux(
 
     Returns:
         The file, the same bytes every time, and how many packets the container refused.
+
+    Raises:
+        SegmentError: Stage "decode": the container can't be finished.
     """
     file, num_refused = io.BytesIO(), 0
-    # bitexact: no time of day and no random number in the file.
-    with av.open(file, "w", format=muxer, options={"fflags": "+bitexact"}) as output:
-        streams = _add_tracks(output, tracks)
-        for packet in heapq.merge(*packets, key=_decoded_s):
-            begin = round(begin_s / packet.time_base)
-            if not is_first and packet.pts is not None and packet.pts < begin:
-                continue
-            packet.stream = streams[packet.stream_index]
-            packet.pts = None if packet.pts is None else packet.pts - begin
-            packet.dts = None if packet.dts is None else packet.dts - begin
-            try:
-                output.mux_one(packet)
-            except av.FFmpegError:
-                num_refused += 1
+    try:
+        # bitexact: no time of day and no random number in the file.
+        with av.open(file, "w", format=muxer, options={"fflags": "+bitexact"}) as output:
+            streams = _add_tracks(output, tracks)
+            for packet in heapq.merge(*packets, key=_decoded_s):
+                begin = round(begin_s / packet.time_base)
+                if is_first or packet.pts is None or packet.pts >= begin:
+                    num_refused += not _is_taken(output, packet, streams[packet.stream_index], begin)
+    except av.FFmpegError as error:
+        raise SegmentError(
+            "decode",
+            f"damaged from {begin_s:.1f} s on, can't be copied: {error_text(error)}; encode it again",
+        ) from None
     return file.getvalue(), num_refused
+
+
+def _is_taken(output: av.container.OutputContainer, packet: Packet, stream: Any, begin: int) -> bool:
+    packet.stream = stream
+    packet.pts = None if packet.pts is None else packet.pts - begin
+    packet.dts = None if packet.dts is None else packet.dts - begin
+    try:
+        output.mux_one(packet)
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def _add_tracks(output: av.container.OutputContainer, tracks: Tracks) -> dict[int, Any]:
