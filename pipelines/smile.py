@@ -30,8 +30,8 @@ RESTING_PERCENTILE = 30
 BROAD_SMILE = 1.5
 """How far a lasting smile may have raised a segment's resting level: standard deviation in log hits. A broad
 smile raises the evidence by 2 to 2.5."""
-NEUTRAL_READS = 0.25
-"""What 95 % of the neutral frames of the fit stay below."""
+NEUTRAL_READS = 0.1
+"""What 95 % of the neutral frames of the fit stay below: a face at rest must rarely look like a smile."""
 
 
 @dataclass(frozen=True)
