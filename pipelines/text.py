@@ -79,8 +79,9 @@ class TextExtractor:
         if not words:
             return absent(WIDTH)
         texts = [word.word for word in words]
-        times_T2 = np.array([(word.start_s, word.end_s) for word in words], np.float32)
-        return Track(self.word_features(texts), times_T2, self.known_share(texts))
+        # Producers may be wrong about the end; a word beyond it is placed at the end.
+        times_T2 = np.clip([(word.start_s, word.end_s) for word in words], 0, decoded.duration_s)
+        return Track(self.word_features(texts), times_T2.astype(np.float32), self.known_share(texts))
 
     def word_features(self, words: Sequence[str]) -> FloatArray:
         """Features of words in the order in which they are said.

@@ -107,6 +107,11 @@ def test_words_stand_where_their_times_say_in_order(text: TextExtractor) -> None
     np.testing.assert_array_equal(track.values_TD, text.word_features(["first", "second"]))
 
 
+def test_times_beyond_the_segment_are_kept_within_it(text: TextExtractor) -> None:
+    track = text.extract(segment(transcript([("late", 2.5, 4.0), ("never", 1e300, 1e308)])), SILENT)
+    np.testing.assert_allclose(track.times_T2, [[2.5, 3.0], [3.0, 3.0]])
+
+
 def test_plain_text_is_spread_over_the_voice(text: TextExtractor) -> None:
     times_s = np.arange(3 * 16000) / 16000
     voice = 0.3 * np.sin(2 * np.pi * 150 * times_s) * ((times_s > 1) & (times_s < 2))
