@@ -26,16 +26,21 @@ class KafkaConfig(BaseModel):
         input_topic: Where segments are read.
         output_topic: Where affect events are written.
         dead_letter_topic: Where segments that can't be answered are written.
-        group_id: Consumer group; also the stem of every transactional id.
-        delivery: "exactly_once" writes results and offsets in one transaction; "at_least_once" commits offsets
-            after the results' delivery reports.
+        group_id: Consumer group; also the stem of every consumer's identity.
+        instance: Name of this instance of the application; two that overlap must differ, as in a blue-green
+            upgrade, and one that restarts should keep its name. Null takes the name of the Ray session.
+        delivery: "exactly_once" writes results and offsets in one transaction; "at_least_once" commits
+            offsets after the results' delivery reports.
         auto_offset_reset: Where a group without a committed offset begins.
         commit_interval_s: Longest time that a finished result waits for its transaction.
-        transaction_timeout_s: The broker aborts a transaction older than this; bounds what a dead worker holds back.
-        session_timeout_s: A consumer that is silent for this long loses its partitions.
+        transaction_timeout_s: The broker aborts a transaction older than this; bounds what a dead worker
+            holds back.
+        session_timeout_s: A consumer that is silent for this long loses its partitions; one that is back
+            sooner keeps them.
         max_poll_interval_s: A consumer that does not poll for this long loses its partitions.
         request_timeout_s: Longest wait for one answer of the broker.
-        api_version: Broker's version as "major.minor", to skip asking it; null asks. "2.3" for the embedded broker.
+        api_version: Broker's version as "major.minor", to skip asking it; null asks. "2.3" for the embedded
+            broker.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,14 +49,15 @@ class KafkaConfig(BaseModel):
     input_topic: str = "video.segments"
     output_topic: str = "affect.events"
     dead_letter_topic: str = "video.segments.dlq"
-    group_id: str = "hctdmg"
+    group_id: Annotated[str, Field(min_length=1)] = "hctdmg"
+    instance: Annotated[str, Field(min_length=1)] | None = None
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     commit_interval_s: Seconds = 0.1
     transaction_timeout_s: Annotated[float, Field(gt=0, le=10)] = 10.0
     session_timeout_s: Seconds = 30.0
     max_poll_interval_s: Seconds = 300.0
-    request_timeout_s: Seconds = 30.0
+    request_timeout_s: Annotated[float, Field(ge=1, le=300)] = 30.0
     api_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
 
 
@@ -80,18 +86,28 @@ class FlowConfig(BaseModel):
 
     Attributes:
         max_in_flight_segments: Most segments that one consumer holds; at the limit it pauses its partitions.
+            Each partition has an equal share of it.
         max_in_flight_bytes: Most bytes of messages that one consumer holds.
+        max_concurrent_extractions: Segments that one extractor prepares at the same time. More than one keeps
+            it busy while media are fetched, and going while one segment hangs.
         max_attempts: Tries of one segment before a transient error becomes a dead letter.
+        max_deaths: Replicas that may die of one segment, each while it had that segment alone, before it
+            becomes a dead letter.
         retry_backoff_s: Wait before the second try; doubles with each further one, with jitter.
-        segment_deadline_s: Longest time from poll to result, all tries included; then the segment is dead-lettered.
-        drain_timeout_s: Budget for finishing what is in flight when partitions are revoked or the worker stops.
+        segment_deadline_s: Longest time that is spent on one segment: fetch, decode and extract, every retry
+            and the waits between them, but not the wait for a free extractor. Then the segment is
+            dead-lettered, and an extractor that is stuck in it is restarted.
+        drain_timeout_s: Budget for finishing what is in flight when partitions are revoked or the worker
+            stops.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_in_flight_segments: Count = 64
     max_in_flight_bytes: Count = 256 * 2**20
+    max_concurrent_extractions: Count = 4
     max_attempts: Count = 5
+    max_deaths: Count = 2
     retry_backoff_s: Seconds = 0.2
     segment_deadline_s: Seconds = 60.0
     drain_timeout_s: Seconds = 20.0
@@ -135,7 +151,7 @@ def validate_settings(args: Mapping[str, Any]) -> Settings:
         raise ConfigError(_explain(error.errors(include_url=False)[0])) from None
 
 
-def _expand(value: Any) -> Any:
+def _expand(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _expand(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -3,13 +3,14 @@
 Knows the headers of INTERFACES section 3. Does not know Kafka's client, nor how an answer came about.
 """
 
+import traceback
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pipelines.errors import Stage
+from pipelines.errors import RetryableError, SegmentError, Stage
 from pipelines.events import AffectEvent, Source, cloud_event_headers
-from pipelines.segment import Header
+from pipelines.segment import Header, IncomingSegment
 
 FailureKind = Literal["segment", "transient", "unexpected", "displaced", "death"]
 
@@ -51,6 +52,23 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a try at one segment needs to know.
+
+    Attributes:
+        incoming: The segment.
+        source: Where it was read.
+        traceparent: The trace context to carry through.
+        budget_s: How long it may still be worked on.
+    """
+
+    incoming: IncomingSegment
+    source: Source
+    traceparent: bytes | None
+    budget_s: float
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why one try did not lead to an event. Data, because it crosses process borders as a result.
 
@@ -69,6 +87,24 @@ class Failure:
     message: str
     kind: FailureKind
     elapsed_s: float = 0.0
+
+
+def failure_of(error: Exception, stage: Stage, elapsed_s: float = 0.0) -> Failure:
+    """What an exception means for the segment.
+
+    Args:
+        error: Caught while working on it.
+        stage: Where, unless the error says so itself.
+        elapsed_s: How long the segment was worked on.
+    """
+    name = type(error).__name__
+    match error:
+        case SegmentError():
+            return Failure(error.stage, name, error.message, "segment", elapsed_s)
+        case RetryableError():
+            return Failure(error.stage, name, error.message, "transient", elapsed_s)
+    text = "".join(traceback.format_exception(error))
+    return Failure(stage, name, text, "unexpected", elapsed_s)
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,11 @@ class Windows(Generic[T_co]):
         """Bytes in flight."""
         return self._num_bytes
 
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that have records in flight."""
+        return [partition for partition, window in self._entries.items() if window]
+
     def heads(self, partitions: Iterable[int] | None = None) -> list[Entry[T_co]]:
         """The oldest record of each partition that has any, or of each of the given ones."""
         wanted = self._entries if partitions is None else partitions

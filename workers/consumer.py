@@ -1,0 +1,214 @@
+"""The deployment `SegmentConsumer`: a thread with a session in the consumer group, in a Serve replica.
+
+Serve starts, watches and stops the replica; the thread owns the Kafka clients; the replica's asyncio loop
+waits for extractors and models. When the session breaks, the process exits and Serve starts another, which
+goes on from the committed offsets. Knows Ray Serve and threads. Does not know the protocol (`session`) nor
+the rules of trying (`attempts`).
+"""
+
+import asyncio
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+import ray
+from kafka.errors import KafkaError
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from pipelines.errors import Stage
+from pipelines.prepare import PreparedSegment
+from workers.attempts import Attempts
+from workers.config import Settings
+from workers.messages import Answer, Failure, FailureKind, Record, Work
+from workers.session import Progress, Session
+from workers.telemetry import set_up_logging
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+MAX_NAME = 249
+"""Kafka's limit for a group instance id."""
+RECONNECT_S = 1.0
+"""Wait between attempts to reach a broker that is away."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a replica is doing.
+
+    Attributes:
+        replica: Its name in Serve.
+        identity: Its name in the group; no two live replicas share one.
+        is_done: Whether it has drained and left the group.
+        progress: Of its session; None before it has one.
+    """
+
+    replica: str
+    identity: str
+    is_done: bool
+    progress: Progress | None
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether it is a member of the group; it may have no partition."""
+        return self.progress is not None and self.progress.is_member
+
+
+class SegmentConsumer:
+    """One replica.
+
+    Args:
+        settings: The settings.
+        extractor: The deployment `FeatureExtractor`.
+        model: The deployment `HctDmgReplica`.
+    """
+
+    async def __init__(  # type: ignore[misc]
+        self, settings: Settings, extractor: DeploymentHandle, model: DeploymentHandle
+    ) -> None:
+        set_up_logging(settings.telemetry)
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._attempts = Attempts(settings.flow, ServeBackend(extractor, model))
+        self._stopping = threading.Event()
+        self._session: Session | None = None
+        self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
+        self._thread.start()
+
+    async def status(self) -> Status:
+        """What this replica is doing."""
+        session = self._session
+        return Status(
+            replica=serve.get_replica_context().replica_tag,
+            identity=identity(self._settings),
+            is_done=not self._thread.is_alive(),
+            progress=None if session is None else session.progress,
+        )
+
+    async def stop(self) -> Status:
+        """Begin to drain, and say at once how far it is."""
+        self._stopping.set()
+        return await self.status()
+
+    async def drain(self) -> Status:
+        """Finish what is in flight within `flow.drain_timeout_s`, leave the group, then say what was done."""
+        self._stopping.set()
+        while self._thread.is_alive():
+            await asyncio.sleep(0.02)
+        return await self.status()
+
+    async def __del__(self) -> None:
+        """Serve awaits this before it stops the replica."""
+        await self.drain()
+
+    def _run(self) -> None:
+        """The thread: sessions one after another, until the replica stops."""
+        try:
+            while not self._stopping.is_set():
+                self._consume()
+        except BaseException:
+            log.critical(
+                "the consumer stops: Serve starts another, from the committed offsets", exc_info=True
+            )
+            # Nothing may be published or committed after this. A process that is gone is noticed at once.
+            os._exit(1)
+
+    def _consume(self) -> None:
+        """One session."""
+        name = identity(self._settings)
+        try:
+            session = Session(self._settings, name, self._submit)
+        except KafkaError as error:
+            log.warning("no session with %s yet: %s", self._settings.kafka.bootstrap_servers, error)
+            self._stopping.wait(RECONNECT_S)
+            return
+        self._session = session
+        # Serve gives a replica another rank when one with a lower rank has left; another may get the old one.
+        session.run(lambda: self._stopping.is_set() or identity(self._settings) != name)
+        session.leave()
+
+    def _submit(self, record: Record) -> "Future[Answer]":
+        return asyncio.run_coroutine_threadsafe(self._attempts.answer(record), self._loop)
+
+
+def identity(settings: Settings) -> str:
+    """This replica's name in the consumer group: group, application instance, and the replica's rank.
+
+    It is the same again after the replica was killed, so that its successor takes over at once, and it is no
+    other live replica's. What Kafka does not allow in such a name is replaced.
+    """
+    instance = settings.kafka.instance or ray.get_runtime_context().get_session_name()
+    context = serve.get_replica_context()
+    name = f"{settings.kafka.group_id}.{instance}.{context.app_name}.{context.rank.rank}"
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-MAX_NAME:]
+
+
+class ServeBackend:
+    """Has segments answered by the two other deployments.
+
+    Args:
+        extractor: The deployment `FeatureExtractor`.
+        model: The deployment `HctDmgReplica`.
+    """
+
+    def __init__(self, extractor: DeploymentHandle, model: DeploymentHandle) -> None:
+        self._extractor = extractor
+        self._model = model
+        self._extractor_alone = extractor.options(stream=True)
+        self._model_alone = model.options(stream=True)
+
+    async def together(self, work: Work) -> Answer | Failure:
+        """Features go from the extractor to the model without coming by here."""
+        try:
+            prepared = self._extractor.extract.remote(work)
+            answer: Answer | Failure = await self._model.answer.remote(
+                prepared, work.source, work.traceparent
+            )
+        except Exception as error:  # noqa: BLE001 - Ray has many ways to say that a process died
+            return _death("extract", error, "death")
+        return answer
+
+    async def alone(self, work: Work) -> Answer | Failure:
+        """Each replica says when it begins, so that only a death after that is held against the segment."""
+        prepared: PreparedSegment | Failure = await _last(
+            "extract", self._extractor_alone.extract_alone.remote(work)
+        )
+        if isinstance(prepared, Failure):
+            return prepared
+        answer: Answer | Failure = await _last(
+            "infer", self._model_alone.answer_alone.remote(prepared, work.source, work.traceparent)
+        )
+        return answer
+
+
+async def _last(stage: Stage, results: AsyncIterator[Result | None]) -> Result | Failure:
+    """The result that follows the None with which a replica says that it begins."""
+    begun_s: float | None = None
+    result: Result | None = None
+    try:
+        async for item in results:
+            if item is None:
+                begun_s = time.monotonic()
+            else:
+                result = item
+    except Exception as error:  # noqa: BLE001 - Ray has many ways to say that a process died
+        if begun_s is None:
+            return _death(stage, error, "displaced")
+        return _death(stage, error, "death", time.monotonic() - begun_s)
+    if result is None:
+        raise RuntimeError(f"{stage} ended without a result")
+    return result
+
+
+def _death(stage: Stage, error: Exception, kind: FailureKind, elapsed_s: float = 0.0) -> Failure:
+    cause = error.__cause__ or error
+    message = f"a replica died while it had this segment: {' '.join(str(cause).split())}"
+    return Failure(stage, type(cause).__name__, message, kind, elapsed_s)

@@ -1,0 +1,45 @@
+"""Who may work at the same time in one replica: several segments together, or one alone.
+
+Knows waiting. Does not know what the work is.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Gate:
+    """Admits in the order of arrival; nobody overtakes one who waits to be alone.
+
+    Args:
+        size: How many may be in together.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._turn = asyncio.Lock()
+        self._places = asyncio.Semaphore(size)
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """Be in with up to `size - 1` others."""
+        async with self._turn:
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Be in while nobody else is."""
+        num_taken = 0
+        try:
+            async with self._turn:
+                while num_taken < self._size:
+                    await self._places.acquire()
+                    num_taken += 1
+            yield
+        finally:
+            for _ in range(num_taken):
+                self._places.release()

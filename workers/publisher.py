@@ -1,0 +1,159 @@
+"""Publishes answers and commits the offsets of the records they answer, together or not at all.
+
+`exactly_once`, for one batch:
+    1. begin a transaction
+    2. send events and dead letters, each partition's in its order
+    3. add the next offsets, with the consumer's group generation: a consumer that lost its partitions is
+       refused (KIP-447)
+    4. commit; on any refusal abort: nothing of it is ever seen, the answers stay in the window
+A producer that finds its identity taken over can do none of this again: the error is raised.
+
+`at_least_once`: send, wait for every delivery report, then commit the offsets.
+
+Knows topics, partitions and transactions. Does not know where answers come from.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import FencedInstanceIdError, KafkaError, MessageSizeTooLargeError
+from kafka.structs import OffsetAndMetadata
+
+from workers.config import KafkaConfig
+from workers.kafka import open_producer
+from workers.messages import Answer
+from workers.window import Entry
+
+log = logging.getLogger(__name__)
+
+Batch = Mapping[int, Sequence[Entry[Answer]]]
+"""Answered records of each input partition, oldest first."""
+
+Offsets = dict[TopicPartition, OffsetAndMetadata]
+
+NO_EPOCH = -1
+
+
+class Publisher:
+    """One producer, for the life of one consumer's membership.
+
+    Args:
+        config: The settings.
+        identity: The `transactional_id`. A predecessor with the same one is fenced and its open transaction
+            ended before this returns.
+        consumer: Whose offsets are committed.
+    """
+
+    def __init__(self, config: KafkaConfig, identity: str, consumer: KafkaConsumer) -> None:
+        self._config = config
+        self._consumer = consumer
+        self._exactly_once = config.delivery == "exactly_once"
+        self._producer = open_producer(config, identity if self._exactly_once else None)
+        self._too_large: set[tuple[int, int]] = set()
+        if self._exactly_once:
+            self._producer.init_transactions()
+
+    def publish(self, batch: Batch) -> bool:
+        """Publish a batch and commit its offsets.
+
+        Returns:
+            Whether that happened. If not, the broker refused for now: the same may be tried again as long as
+            the partitions are still owned.
+
+        Raises:
+            KafkaError: It never will; this producer or its consumer was replaced by another.
+        """
+        offsets = {
+            TopicPartition(self._config.input_topic, partition): OffsetAndMetadata(
+                entries[-1].next_offset, "", NO_EPOCH
+            )
+            for partition, entries in batch.items()
+        }
+        if self._exactly_once:
+            return self._in_transaction(batch, offsets)
+        return self._then_commit(batch, offsets)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._producer.close(timeout=1.0)
+
+    def _in_transaction(self, batch: Batch, offsets: Offsets) -> bool:
+        self._producer.begin_transaction()
+        sent: list[tuple[int, int, Any]] = []
+        try:
+            self._send(batch, sent)
+            self._producer.send_offsets_to_transaction(offsets, self._consumer.group_metadata())
+            self._producer.commit_transaction()
+        except FencedInstanceIdError:
+            raise
+        except KafkaError as error:
+            log.warning("transaction of %s aborted: %s", _named(offsets), error)
+            self._producer.abort_transaction()
+            self._note_too_large(sent)
+            return False
+        return True
+
+    def _then_commit(self, batch: Batch, offsets: Offsets) -> bool:
+        sent: list[tuple[int, int, Any]] = []
+        try:
+            self._send(batch, sent)
+            self._producer.flush()
+            for _, _, report in sent:
+                report.get(timeout=0)
+            self._consumer.commit(offsets, timeout_ms=int(self._config.request_timeout_s * 1000))
+        except FencedInstanceIdError:
+            raise
+        except KafkaError as error:
+            log.warning("commit of %s failed: %s", _named(offsets), error)
+            self._note_too_large(sent)
+            return False
+        return True
+
+    def _send(self, batch: Batch, sent: list[tuple[int, int, Any]]) -> None:
+        for partition, entries in batch.items():
+            for entry in entries:
+                answer = entry.future.result()
+                if (partition, entry.offset) in self._too_large:
+                    answer = _without_value(answer)
+                sent.append((partition, entry.offset, self._send_one(partition, answer)))
+
+    def _send_one(self, partition: int, answer: Answer) -> Any:  # noqa: ANN401 - the client is untyped
+        topic = self._config.output_topic if answer.failure is None else self._config.dead_letter_topic
+        # kafka-python can't send a message without key and value.
+        value = b"" if answer.key is None and answer.value is None else answer.value
+        return self._producer.send(
+            topic,
+            key=answer.key,
+            value=value,
+            headers=list(answer.headers),
+            partition=self._output_partition(topic, partition),
+        )
+
+    def _output_partition(self, topic: str, partition: int) -> int | None:
+        """The input's partition where the topics have as many; otherwise None, and the key decides."""
+        is_alike = len(self._producer.partitions_for(topic)) == len(
+            self._producer.partitions_for(self._config.input_topic)
+        )
+        return partition if is_alike else None
+
+    def _note_too_large(self, sent: Sequence[tuple[int, int, Any]]) -> None:
+        """Remember dead letters that their topic does not take as they are, lest they stop the partition."""
+        for partition, offset, report in sent:
+            if isinstance(report.exception, MessageSizeTooLargeError):
+                place = f"{self._config.input_topic}[{partition}] {offset}"
+                topic = self._config.dead_letter_topic
+                log.error(
+                    "%s: too large for %s (max.message.bytes): goes there without its value", place, topic
+                )
+                self._too_large.add((partition, offset))
+
+
+def _without_value(answer: Answer) -> Answer:
+    size = ("dlq-value-bytes", str(len(answer.value or b"")).encode())
+    return Answer(answer.key, None, (*answer.headers, size), answer.failure)
+
+
+def _named(offsets: Offsets) -> str:
+    return ", ".join(f"{place.topic}[{place.partition}] before {to.offset}" for place, to in offsets.items())

@@ -1,0 +1,117 @@
+"""The deployment `HctDmgReplica`: prepared segments in, answers out, computed in batches.
+
+Knows the predictor and the event. Does not know where features come from, nor Kafka's client.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from ray import serve
+
+from hctdmg.batch import Sample
+from hctdmg.checkpoint import load_checkpoint
+from hctdmg.predictor import Prediction, Predictor
+from pipelines.answer import build_event
+from pipelines.events import ModelInfo, Source
+from pipelines.prepare import PreparedSegment
+from workers.config import Settings
+from workers.messages import Answer, Failure, event_answer, failure_of
+from workers.telemetry import set_up_logging
+
+Timed = tuple[Prediction, float]
+"""A prediction and the seconds that its batch took."""
+
+
+class HctDmgReplica:
+    """One replica.
+
+    Args:
+        settings: The settings.
+
+    Raises:
+        CheckpointError: The checkpoint can't be read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        set_up_logging(settings.telemetry)
+        checkpoint = load_checkpoint(settings.model.checkpoint)
+        manifest = checkpoint.manifest
+        self._model = ModelInfo(
+            name=manifest.name,
+            version=manifest.version,
+            checkpoint_sha256=checkpoint.sha256,
+            backend=settings.model.backend,
+        )
+        self._predictor = Predictor(checkpoint, _device(settings.model.device))
+        self._turn = asyncio.Lock()
+
+        @serve.batch(  # type: ignore[untyped-decorator]
+            max_batch_size=settings.model.max_batch_size,
+            batch_wait_timeout_s=settings.model.batch_wait_timeout_s,
+        )
+        async def predict(samples: list[Sample]) -> list[Timed]:
+            async with self._turn:
+                return await self._predict(samples)
+
+        self._predict_in_batch = predict
+
+    async def answer(
+        self, prepared: PreparedSegment | Failure, source: Source, traceparent: bytes | None
+    ) -> Answer | Failure:
+        """Answer a segment in a batch with others; a failure of the extractor is passed on.
+
+        Args:
+            prepared: From the extractor.
+            source: Where the segment was read.
+            traceparent: The trace context to carry through.
+        """
+        if isinstance(prepared, Failure):
+            return prepared
+        try:
+            prediction, infer_s = await self._predict_in_batch(prepared.features)
+            return self._event(prepared, prediction, source, infer_s, traceparent)
+        except Exception as error:  # noqa: BLE001 - of any segment of the batch: each is tried again alone
+            return failure_of(error, "infer")
+
+    async def answer_alone(
+        self, prepared: PreparedSegment, source: Source, traceparent: bytes | None
+    ) -> AsyncIterator[Answer | Failure | None]:
+        """Answer a segment while no other is computed.
+
+        Yields:
+            None when it begins: from then on a death of this process is on this segment. Then the result.
+        """
+        async with self._turn:
+            yield None
+            try:
+                ((prediction, infer_s),) = await self._predict([prepared.features])
+                yield self._event(prepared, prediction, source, infer_s, traceparent)
+            except Exception as error:  # noqa: BLE001 - returned as data
+                yield failure_of(error, "infer")
+
+    async def _predict(self, samples: list[Sample]) -> list[Timed]:
+        begun_s = time.perf_counter()
+        predictions = await asyncio.to_thread(self._predictor.predict, samples)
+        took_s = time.perf_counter() - begun_s
+        return [(prediction, took_s) for prediction in predictions]
+
+    def _event(
+        self,
+        prepared: PreparedSegment,
+        prediction: Prediction,
+        source: Source,
+        infer_s: float,
+        traceparent: bytes | None,
+    ) -> Answer:
+        event = build_event(prepared, prediction, self._model, source, infer_s)
+        return event_answer(event, datetime.now(UTC), traceparent)
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

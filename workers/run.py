@@ -1,0 +1,238 @@
+"""Starts the application on Ray Serve, waits until it consumes, and stops it in order.
+
+    with running(config) as application:   # a local Ray of its own, or the cluster at `address`
+        ...                                 # it consumes: every consumer is a member of the group
+    # left: drained, its partitions given back, Ray stopped
+
+`run_worker` is `hctdmg run`: the same in the foreground, until SIGTERM or Ctrl-C. Knows Ray and Serve. Does
+not know what the application does.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import ray
+from pydantic import ValidationError
+from ray import serve
+from ray.serve._private import api as serve_api
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ServeDeploySchema
+
+from pipelines.errors import ConfigError, HctDmgError
+from workers.app import preflight
+from workers.config_file import ConfigFile
+from workers.consumer import Status
+from workers.output import debugging, note, print_line
+
+START_TIMEOUT_S = 180.0
+"""Loading the libraries takes some 20 s on two cores, several times that on a busy machine."""
+CALL_TIMEOUT_S = 10.0
+WAIT_S = 0.1
+MIN_CPUS = 2
+"""Ray counts cores to place replicas, it does not reserve any: the shipped config needs two."""
+CONSUMER = "SegmentConsumer"
+
+
+class DeployError(HctDmgError):
+    """The application did not start."""
+
+
+class Application:
+    """A deployed application.
+
+    Args:
+        name: Its name in Serve.
+        drain_timeout_s: How long a drain may take.
+    """
+
+    def __init__(self, name: str, drain_timeout_s: float) -> None:
+        self.name = name
+        self._drain_timeout_s = drain_timeout_s
+
+    def wait_until_running(self) -> None:
+        """Wait until Serve has started every replica.
+
+        Raises:
+            DeployError: Serve gave up, or it took too long.
+        """
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while (
+            overview := serve.status().applications.get(self.name)
+        ) is None or overview.status != "RUNNING":
+            if overview is not None and overview.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise DeployError(f"the application does not start: {_last_line(overview.message)}")
+            if time.monotonic() > deadline_s:
+                raise DeployError(
+                    f"the application did not start within {START_TIMEOUT_S:g} s; {_resources()}"
+                )
+            time.sleep(WAIT_S)
+
+    def wait_until_consuming(self) -> None:
+        """Wait until every consumer is a member of the group.
+
+        Raises:
+            DeployError: It took too long.
+        """
+        joined = self._ask(lambda handle: handle.status, lambda status: status.is_consuming, START_TIMEOUT_S)
+        if not joined:
+            raise DeployError(
+                f"no consumer joined its group within {START_TIMEOUT_S:g} s: see the broker's log"
+            )
+
+    def drain(self) -> bool:
+        """Have every consumer finish what is in flight, within the budget, and leave the group.
+
+        Returns:
+            Whether all said that they did.
+        """
+        budget_s = self._drain_timeout_s + CALL_TIMEOUT_S
+        return self._ask(lambda handle: handle.stop, lambda status: status.is_done, budget_s)
+
+    def statuses(self) -> list[Status]:
+        """What each consumer is doing."""
+        found: dict[str, Status] = {}
+        self._ask(lambda handle: handle.status, lambda _: True, CALL_TIMEOUT_S, found)
+        return list(found.values())
+
+    def _ask(
+        self,
+        method: Callable[[DeploymentHandle], DeploymentHandle],
+        is_done: Callable[[Status], bool],
+        timeout_s: float,
+        found: dict[str, Status] | None = None,
+    ) -> bool:
+        """Call every replica of the consumer until each is done; Serve sends each call to any of them."""
+        latest = {} if found is None else found
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            try:
+                handle = serve.get_app_handle(self.name)
+                status: Status = method(handle).remote().result(timeout_s=CALL_TIMEOUT_S)
+            except Exception as error:  # noqa: BLE001 - a replica that restarts; Ray has many errors for it
+                logging.getLogger(__name__).info("%s does not answer: %s", CONSUMER, error)
+                time.sleep(WAIT_S)
+                continue
+            latest[status.replica] = status
+            alive = self._num_consumers()
+            if sum(map(is_done, latest.values())) >= alive > 0:
+                return True
+            time.sleep(WAIT_S / 2)
+        return False
+
+    def _num_consumers(self) -> int:
+        overview = serve.status().applications.get(self.name)
+        return 0 if overview is None else overview.deployments[CONSUMER].replica_states.get("RUNNING", 0)
+
+
+@contextmanager
+def running(config: ConfigFile, address: str | None = None) -> Iterator[Application]:
+    """The application, from when it consumes until the block is left; then it is drained and stopped.
+
+    Args:
+        config: The config file.
+        address: Of a Ray cluster; None starts a Ray of its own on this machine, and stops it in the end.
+
+    Raises:
+        ConfigError: One line, before anything is started: something is wrong or missing.
+        DeployError: The application did not start.
+    """
+    document = _checked(config)
+    preflight(config.settings)
+    _start_ray(address)
+    try:
+        application = Application(config.application["name"], config.settings.flow.drain_timeout_s)
+        client = serve_api.serve_start(
+            http_options=document.http_options.model_dump(), proxy_location=document.proxy_location
+        )
+        client.deploy_apps(document)
+        try:
+            application.wait_until_running()
+            application.wait_until_consuming()
+            yield application
+        finally:
+            if serve.status().applications:
+                application.drain()
+            if address is not None:
+                serve.delete(application.name)
+    finally:
+        ray.shutdown()
+
+
+def run_worker(config: ConfigFile, address: str | None) -> int:
+    """The command `hctdmg run`: consume until SIGTERM or Ctrl-C, then drain. A second one exits at once.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: Something is wrong or missing; nothing was started.
+        DeployError: The application did not start.
+    """
+    was_stopped = _stop_on_signals()
+    try:
+        with running(config, address):
+            _stop_on_signals(was_stopped)  # Ray has set its own
+            print_line("ready")
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        note("stopped")
+    return 0
+
+
+def _stop_on_signals(was_stopped: list[int] | None = None) -> list[int]:
+    """Have the first signal interrupt the main thread, and a second one end the process.
+
+    Returns:
+        The signals that have come; to be passed on when the handlers are set again.
+    """
+    come: list[int] = [] if was_stopped is None else was_stopped
+
+    def handle(number: int, _: FrameType | None) -> None:
+        come.append(number)
+        if len(come) > 1:
+            os._exit(128 + number)
+        note("draining; a second signal stops at once")
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return come
+
+
+def _checked(config: ConfigFile) -> ServeDeploySchema:
+    try:
+        return ServeDeploySchema.model_validate(dict(config.document))
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(f"{config.path}: {where}: {problem['msg']}") from None
+
+
+def _start_ray(address: str | None) -> None:
+    # Nothing of this machine is reported to anyone, and Ray keeps silent unless asked.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {} if debugging() else {"logging_level": logging.ERROR, "log_to_driver": False}
+    if not debugging():
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    if address is not None:
+        ray.init(address=address, namespace="serve", **quiet)
+        return
+    num_cpus = max(MIN_CPUS, os.cpu_count() or 1)
+    ray.init(namespace="serve", num_cpus=num_cpus, include_dashboard=False, **quiet)
+
+
+def _last_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else "Serve does not say why"
+
+
+def _resources() -> str:
+    free = ray.available_resources()
+    return f"free in the Ray cluster: {free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"
