@@ -147,9 +147,7 @@ def _check_picture(path: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"--plot {path}: there is no folder {path.parent}; make it first")
     if path.suffix not in PICTURE_SUFFIXES:
-        raise ConfigError(
-            f"--plot {path}: {path.suffix or 'no ending'!r} is no picture; end in {', '.join(PICTURE_SUFFIXES)}"
-        )
+        raise ConfigError(f"--plot {path}: not a kind of picture; end it in {', '.join(PICTURE_SUFFIXES)}")
 
 
 def _plot(request: Request, checkpoint: Checkpoint, events: list[AffectEvent], path: Path) -> None:

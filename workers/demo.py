@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -19,13 +19,13 @@ from pipelines.submission import submissions
 from workers.clips import draw_clips
 from workers.config import KafkaConfig, Settings
 from workers.config_file import SHIPPED, ConfigFile, read_config_file
-from workers.embedded import EmbeddedBroker
-from workers.kafka import client_options
+from workers.embedded import API_VERSION, EmbeddedBroker
+from workers.kafka import open_producer
 from workers.output import EXIT_FAILURE, note, print_json, working
 from workers.run import running
 from workers.show import Show
 from workers.submit import Video, all_submissions, publish, receipt
-from workers.watch import open_consumer, poll, read_event
+from workers.watch import open_viewer, poll, read_event
 
 NUM_PARTITIONS = 4
 SILENCE_LIMIT_S = 90.0
@@ -76,7 +76,7 @@ def _try_to_cut(videos: Sequence[Video], segment_s: float) -> None:
 def _config(bootstrap_servers: str, folder: Path) -> ConfigFile:
     overrides = (
         f"kafka.bootstrap_servers={bootstrap_servers}",
-        "kafka.api_version='2.3'",
+        f"kafka.api_version='{API_VERSION}'",
         f"media.allowed_roots=[{folder}]",
     )
     return read_config_file(SHIPPED, overrides)
@@ -89,10 +89,10 @@ def _stream(
     kafka = settings.kafka
     show = Show(as_json)
     with ExitStack() as stack:
-        producer = KafkaProducer(**client_options(kafka), acks="all", enable_idempotence=True)
+        producer = open_producer(kafka, transactional_id=None)
         stack.callback(producer.close, timeout=5)
         topics = (kafka.output_topic, kafka.dead_letter_topic)
-        consumer = open_consumer(kafka, topics, from_beginning=True)
+        consumer = open_viewer(kafka, topics, from_beginning=True)
         stack.callback(consumer.close)
         live = None if as_json else stack.enter_context(Live(console=Console(), auto_refresh=False))
         for submission in all_submissions(videos, segment_s, settings.media):

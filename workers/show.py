@@ -65,7 +65,8 @@ class Show:
         self.ledger.dead_letter(place)
         latency_s = self._latency_s(place)
         segment = self.ledger.segments.get(place)
-        stage, message = headers["dlq-stage"], headers["dlq-message"]
+        # Of a traceback, the line that says what it was.
+        stage, message = headers["dlq-stage"], headers["dlq-message"].strip().rpartition("\n")[2]
         if self.as_json:
             segment_id = segment.segment_id if segment else None
             print_json({"dead_letter": {"segment_id": segment_id, "stage": stage, "message": message}})

@@ -19,7 +19,7 @@ from pipelines.media import MediaConfig
 from pipelines.segment import SEGMENT_HEADER, Header, Segment, Transcript
 from pipelines.submission import Submission, read_transcript, submissions
 from workers.config import KafkaConfig
-from workers.kafka import check_broker, client_options
+from workers.kafka import check_topics, open_producer
 from workers.output import note, print_json, print_line, working
 
 MAX_INLINE_BYTES = 1_000_000
@@ -81,8 +81,8 @@ def submit(
         SegmentError: A file can't be read or cut.
         RetryableError: The broker did not accept a segment.
     """
-    check_broker(kafka)
-    producer = KafkaProducer(**client_options(kafka), acks="all", enable_idempotence=True, linger_ms=5)
+    check_topics(kafka, [kafka.input_topic])
+    producer = open_producer(kafka, transactional_id=None)
     sent: list[Sent] = []
     try:
         with working(f"publishing on {kafka.input_topic}") as say:

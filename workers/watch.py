@@ -14,11 +14,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
 
-from pipelines.errors import ConfigError
 from pipelines.events import AffectEvent
 from workers.config import KafkaConfig
 from workers.event_table import stream_row, stream_table
-from workers.kafka import check_broker, client_options
+from workers.kafka import check_topics, client_options
 from workers.output import EXIT_FAILURE, note, print_json, print_line
 
 POLL_S = 0.2
@@ -47,8 +46,7 @@ def watch(kafka: KafkaConfig, limits: Limits, from_beginning: bool, as_json: boo
     Raises:
         ConfigError: The broker can't be reached or has no such topic.
     """
-    check_broker(kafka)
-    consumer = open_consumer(kafka, [kafka.output_topic], from_beginning)
+    consumer = open_viewer(kafka, [kafka.output_topic], from_beginning)
     note(f"watching {kafka.output_topic} on {kafka.bootstrap_servers}; Ctrl-C stops")
     show = _json_lines if as_json else _table if Console().is_terminal else _lines
     num_events = 0
@@ -66,24 +64,20 @@ def watch(kafka: KafkaConfig, limits: Limits, from_beginning: bool, as_json: boo
     return 0
 
 
-def open_consumer(kafka: KafkaConfig, topics: Sequence[str], from_beginning: bool) -> KafkaConsumer:
+def open_viewer(kafka: KafkaConfig, topics: Sequence[str], from_beginning: bool) -> KafkaConsumer:
     """A consumer of all partitions of some topics that sees committed messages only and belongs to no group.
 
     Raises:
-        ConfigError: The broker lacks one of the topics.
+        ConfigError: The broker can't be reached or lacks one of the topics.
     """
+    partitions = [
+        TopicPartition(topic, number)
+        for topic, num_partitions in check_topics(kafka, topics).items()
+        for number in range(num_partitions)
+    ]
     consumer = KafkaConsumer(
         **client_options(kafka), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
     )
-    partitions = []
-    for topic in topics:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            consumer.close()
-            raise ConfigError(
-                f"{kafka.bootstrap_servers} has no topic {topic!r}: create it, or name another with --topic"
-            )
-        partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
     consumer.assign(partitions)
     if from_beginning:
         consumer.seek_to_beginning(*partitions)

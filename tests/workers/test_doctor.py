@@ -7,7 +7,7 @@ import pytest
 from workers.cli import run
 from workers.config import KafkaConfig, ModelSettings, Settings
 from workers.doctor import Finding, examine
-from workers.embedded import EmbeddedBroker
+from workers.embedded import API_VERSION, EmbeddedBroker
 
 TOPICS = {"video.segments": 1, "affect.events": 1, "video.segments.dlq": 1}
 
@@ -66,7 +66,7 @@ def test_programs_that_only_the_tests_need_are_a_warning(
 
 def test_the_broker_is_looked_at_when_one_is_named() -> None:
     with EmbeddedBroker(TOPICS) as broker:
-        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, api_version="2.3")
+        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, api_version=API_VERSION)
         assert look(Settings(kafka=kafka), with_broker=True)["broker"].status == "ok"
         elsewhere = kafka.model_copy(update={"input_topic": "nowhere"})
         found = look(Settings(kafka=elsewhere), with_broker=True)["broker"]

@@ -29,7 +29,7 @@ def ledger() -> Ledger:
 
 def test_one_answer_each_is_right_be_it_event_or_dead_letter(ledger: Ledger) -> None:
     ledger.event(event((0, 0)))
-    assert not ledger.is_complete
+    assert ledger.complaints() == ["no answer to cam-7/1"]
     ledger.dead_letter((0, 1))
     assert ledger.is_complete
     assert ledger.complaints() == []

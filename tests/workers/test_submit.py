@@ -10,8 +10,8 @@ from pipelines.segment import IncomingSegment, Transcript, parse_segment
 from workers.cli import run
 from workers.clips import SCRIPTS, Clip, draw_clips
 from workers.config import KafkaConfig
-from workers.embedded import EmbeddedBroker
-from workers.watch import open_consumer, poll
+from workers.embedded import API_VERSION, EmbeddedBroker
+from workers.watch import open_viewer, poll
 
 TOPICS = {"video.segments": 4, "affect.events": 4, "video.segments.dlq": 4}
 
@@ -25,17 +25,17 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 @pytest.fixture
 def kafka() -> Iterator[KafkaConfig]:
     with EmbeddedBroker(TOPICS) as broker:
-        yield KafkaConfig(bootstrap_servers=broker.bootstrap_servers, api_version="2.3")
+        yield KafkaConfig(bootstrap_servers=broker.bootstrap_servers, api_version=API_VERSION)
 
 
 def submit(kafka: KafkaConfig, *arguments: str) -> int:
-    servers = ["--bootstrap-servers", kafka.bootstrap_servers, "--set", "kafka.api_version='2.3'"]
+    servers = ["--bootstrap-servers", kafka.bootstrap_servers, "--set", f"kafka.api_version='{API_VERSION}'"]
     return run(["submit", *arguments, *servers])
 
 
 def received(kafka: KafkaConfig, num_segments: int) -> list[tuple[int, IncomingSegment]]:
     """Partition and content of what lies on the input topic."""
-    consumer = open_consumer(kafka, [kafka.input_topic], from_beginning=True)
+    consumer = open_viewer(kafka, [kafka.input_topic], from_beginning=True)
     records = []
     for _ in range(50):
         records += poll(consumer)

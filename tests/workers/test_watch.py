@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka import KafkaProducer
-
 from pipelines.events import AffectEvent
+from tests.kafka_broker import KafkaBroker
 from workers.cli import run
 from workers.config import KafkaConfig
-from workers.embedded import EmbeddedBroker
-from workers.kafka import client_options
+from workers.embedded import API_VERSION, EmbeddedBroker
+from workers.kafka import open_producer
 
 EXAMPLE = Path(__file__).parent.parent / "pipelines" / "baseline" / "affect-event-1.0.example.json"
 TOPICS = {"video.segments": 1, "affect.events": 2, "video.segments.dlq": 1}
@@ -21,7 +20,7 @@ TOPICS = {"video.segments": 1, "affect.events": 2, "video.segments.dlq": 1}
 @pytest.fixture
 def kafka() -> Iterator[KafkaConfig]:
     with EmbeddedBroker(TOPICS) as broker:
-        yield KafkaConfig(bootstrap_servers=broker.bootstrap_servers, api_version="2.3")
+        yield KafkaConfig(bootstrap_servers=broker.bootstrap_servers, api_version=API_VERSION)
 
 
 def event(number: int) -> AffectEvent:
@@ -30,14 +29,14 @@ def event(number: int) -> AffectEvent:
 
 
 def publish(kafka: KafkaConfig, *values: bytes) -> None:
-    producer = KafkaProducer(**client_options(kafka))
+    producer = open_producer(kafka, None)
     for value in values:
         producer.send(kafka.output_topic, key=b"cam-7", value=value).get(10)
     producer.close()
 
 
 def options(kafka: KafkaConfig) -> list[str]:
-    return ["--bootstrap-servers", kafka.bootstrap_servers, "--set", "kafka.api_version='2.3'"]
+    return ["--bootstrap-servers", kafka.bootstrap_servers, "--set", f"kafka.api_version='{API_VERSION}'"]
 
 
 def test_json_lines_are_the_events_in_order(kafka: KafkaConfig, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +53,24 @@ def test_without_a_terminal_each_event_is_a_line(
     publish(kafka, event(3).model_dump_json().encode())
     assert run(["watch", *options(kafka), "--from-beginning", "--max-events", "1"]) == 0
     assert capsys.readouterr().out == "cam-7/3: negative -1.10, incongruent\n"
+
+
+@pytest.mark.kafka
+def test_what_is_not_committed_is_not_shown(
+    kafka_broker: KafkaBroker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kafka = KafkaConfig(bootstrap_servers=kafka_broker.bootstrap_servers, output_topic="watched")
+    kafka_broker.create_topics({kafka.output_topic: 1})
+    producer = open_producer(kafka, "test-watch")
+    producer.init_transactions()
+    for number, end in ((1, producer.abort_transaction), (2, producer.commit_transaction)):
+        producer.begin_transaction()
+        producer.send(kafka.output_topic, value=event(number).model_dump_json().encode()).get(10)
+        end()
+    producer.close()
+    options = ["--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.output_topic, "--json"]
+    assert run(["watch", *options, "--from-beginning", "--max-events", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["sequence"] == 2
 
 
 def test_a_message_that_is_no_event_is_told_and_passed_over(
