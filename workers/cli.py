@@ -165,6 +165,28 @@ def _analyze(
     return analyze(Request(video, stream_id or video.stem, segment_s, words, checkpoint, as_json, plot))
 
 
+@app.command("run")
+def _run(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Ray cluster to use. Default: a Ray of its own, here.", show_default=False
+        ),
+    ] = None,
+) -> int:
+    """Run the worker in the foreground; prints "ready" when it consumes; SIGTERM or Ctrl-C drains it.
+
+    Example:  hctdmg run ray_config.yaml --set kafka.bootstrap_servers=broker:9092
+    """
+    with working("starting", announce=True):
+        from workers.config_file import read_config_file
+        from workers.run import run_worker
+
+    return run_worker(read_config_file(config, overrides or ()), address)
+
+
 @app.command("submit")
 def _submit(
     videos: Videos,

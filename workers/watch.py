@@ -50,9 +50,15 @@ def watch(kafka: KafkaConfig, limits: Limits, from_beginning: bool, as_json: boo
     note(f"watching {kafka.output_topic} on {kafka.bootstrap_servers}; Ctrl-C stops")
     show = _json_lines if as_json else _table if Console().is_terminal else _lines
     num_events = 0
-    try:
-        for _ in show(follow(consumer, limits)):
+
+    def counted() -> Iterator[AffectEvent]:
+        nonlocal num_events
+        for event in follow(consumer, limits):
             num_events += 1
+            yield event
+
+    try:
+        show(counted())
     except KeyboardInterrupt:
         note(f"stopped after {num_events} events")
         return 0
@@ -119,22 +125,20 @@ def read_event(record: ConsumerRecord) -> AffectEvent | None:
         return None
 
 
-def _json_lines(events: Iterable[AffectEvent]) -> Iterator[None]:
+def _json_lines(events: Iterable[AffectEvent]) -> None:
     for event in events:
         print_json(event.model_dump(mode="json"))
-        yield
 
 
-def _lines(events: Iterable[AffectEvent]) -> Iterator[None]:
+def _lines(events: Iterable[AffectEvent]) -> None:
     for event in events:
         sentiment = event.affect.sentiment
         score = "" if sentiment is None else f" {sentiment.score:+.2f}"
         label = event.affect.label or "nothing to read"
         print_line(f"{event.segment_id}: {label}{score}, {event.incongruity.status}")
-        yield
 
 
-def _table(events: Iterable[AffectEvent]) -> Iterator[None]:
+def _table(events: Iterable[AffectEvent]) -> None:
     """A table of the latest events, as many as the terminal has room for."""
     console = Console()
     latest: deque[AffectEvent] = deque(maxlen=max(1, console.height - 6))
@@ -145,4 +149,3 @@ def _table(events: Iterable[AffectEvent]) -> Iterator[None]:
             for shown in latest:
                 table.add_row(*stream_row(shown, sum(shown.timings_s.values())))
             live.update(table, refresh=True)
-            yield

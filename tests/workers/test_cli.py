@@ -11,7 +11,12 @@ import yaml
 from workers.cli import run
 
 COMMANDS = (
+    ["demo"],
     ["analyze"],
+    ["run"],
+    ["submit"],
+    ["watch"],
+    ["doctor"],
     ["config"],
     ["config", "check"],
     ["config", "schema"],

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from pipelines.events import AffectEvent
 from tests.kafka_broker import KafkaBroker
 from workers.cli import run
