@@ -30,13 +30,12 @@ def place_words(text: str, spans: Sequence[Span], duration_s: float) -> tuple[Wo
     spans = [span for span in spans if span[1] > span[0]] or [(0.0, duration_s)]
     voiced_s = sum(end_s - start_s for start_s, end_s in spans)
     step_s = voiced_s / max(1, len(words))
+    starts_s = [_on_clock(index * step_s, spans, is_end=False) for index in range(len(words))]
+    ends_s = [_on_clock((index + 1) * step_s, spans, is_end=True) for index in range(len(words))]
     return tuple(
-        Word(
-            word=word,
-            start_s=_on_clock(index * step_s, spans, is_end=False),
-            end_s=_on_clock((index + 1) * step_s, spans, is_end=True),
-        )
-        for index, word in enumerate(words)
+        # Where voice lasts less than rounding errors, an end may come out before its start.
+        Word(word=word, start_s=start_s, end_s=max(start_s, end_s))
+        for word, start_s, end_s in zip(words, starts_s, ends_s, strict=True)
     )
 
 

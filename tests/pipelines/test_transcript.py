@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.transcript import divide, place_words
@@ -46,6 +46,7 @@ def test_words_without_segments_are_refused() -> None:
         divide("one two", [])
 
 
+@example("a a", [], 1e-67)
 @given(texts, spans(), durations_s)
 def test_words_keep_their_order_within_the_voice(
     text: str, voiced: list[tuple[float, float]], duration_s: float
