@@ -38,7 +38,7 @@ def coloured(picture: np.ndarray, colour: str) -> np.ndarray:
     """Where a picture has a colour, give or take what smoothing does to it."""
     wanted = np.array([int(colour[at : at + 2], 16) for at in (5, 3, 1)])
     distance: np.ndarray = np.abs(picture.astype(int) - wanted).max(axis=2)
-    return distance < 12
+    return np.asarray(distance < 12)
 
 
 def test_a_higher_score_is_drawn_higher(tmp_path: Path) -> None:
