@@ -46,10 +46,28 @@ class KafkaBroker:
     folder: Path
     pid: int
 
-    def create_topics(self, topics: Mapping[str, int]) -> None:
-        """Create topics, given the number of partitions of each."""
+    def create_topics(
+        self, topics: Mapping[str, int], max_message_bytes: Mapping[str, int] | None = None
+    ) -> None:
+        """Create topics.
+
+        Args:
+            topics: The number of partitions of each.
+            max_message_bytes: Its largest message, where that is not the broker's default.
+        """
         admin = KafkaAdminClient(**client_options(KafkaConfig(bootstrap_servers=self.bootstrap_servers)))
-        admin.create_topics([NewTopic(name, number, 1) for name, number in topics.items()])
+        limits = max_message_bytes or {}
+        admin.create_topics(
+            [
+                NewTopic(
+                    name,
+                    number,
+                    1,
+                    topic_configs={"max.message.bytes": str(limits[name])} if name in limits else {},
+                )
+                for name, number in topics.items()
+            ]
+        )
         admin.close()
 
 

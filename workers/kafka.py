@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 
@@ -20,6 +21,8 @@ CHECK_TIMEOUT_S = 8.0
 """A broker that does not answer within this is told to be unreachable."""
 RECONNECT_BACKOFF_MAX_MS = 2_000
 """kafka-python's 30 s would add up to 30 s to each outage of a broker."""
+HEARTBEAT_S = 1.0
+"""A member learns by a heartbeat that the group rebalances: the others wait for it no longer than this."""
 MAX_MESSAGE_BYTES = 2**30
 """The topic's limit decides, not the client's 1 MiB: a dead letter is as large as its segment."""
 
@@ -65,9 +68,26 @@ def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
         # owner of a partition could start before results that are just being committed.
         isolation_level="read_committed",
         session_timeout_ms=int(config.session_timeout_s * 1000),
-        heartbeat_interval_ms=int(min(3.0, config.session_timeout_s / 3) * 1000),
+        heartbeat_interval_ms=int(min(HEARTBEAT_S, config.session_timeout_s / 3) * 1000),
         max_poll_interval_ms=int(config.max_poll_interval_s * 1000),
     )
+
+
+def poll(consumer: KafkaConsumer, timeout_s: float, max_records: int) -> list[ConsumerRecord]:
+    """Poll, in a consumer that pauses and resumes partitions.
+
+    kafka-python 3.0.12 parks what it has fetched of a paused partition, and takes it up again once its
+    in-line slot is None. The slot of a partition that has been read to its end is empty but not None, so
+    that a resumed partition could wait for ever.
+
+    Returns:
+        The records, each partition's in order.
+    """
+    fetcher = consumer._fetcher
+    if not fetcher._next_partition_records:
+        fetcher._next_partition_records = None
+    batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+    return [record for records in batches.values() for record in records]
 
 
 def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaProducer:

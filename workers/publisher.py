@@ -2,11 +2,14 @@
 
 `exactly_once`, for one batch:
     1. begin a transaction
-    2. send events and dead letters, each partition's in its order
+    2. send events and dead letters, each partition's in its order; wait until the broker has each of them
     3. add the next offsets, with the consumer's group generation: a consumer that lost its partitions is
        refused (KIP-447)
-    4. commit; on any refusal abort: nothing of it is ever seen, the answers stay in the window
-A producer that finds its identity taken over can do none of this again: the error is raised.
+    4. commit
+On any refusal the producer is replaced by a new one with the same identity, whose first act is to abort
+what the old one left open: nothing of it is ever seen, and the answers stay in the window for another try.
+A producer or a consumer that finds its identity taken over by another process does not do that: the error
+is raised.
 
 `at_least_once`: send, wait for every delivery report, then commit the offsets.
 
@@ -17,8 +20,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import FencedInstanceIdError, KafkaError, MessageSizeTooLargeError
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import FencedInstanceIdError, KafkaError, MessageSizeTooLargeError, ProducerFencedError
 from kafka.structs import OffsetAndMetadata
 
 from workers.config import KafkaConfig
@@ -31,9 +34,16 @@ log = logging.getLogger(__name__)
 Batch = Mapping[int, Sequence[Entry[Answer]]]
 """Answered records of each input partition, oldest first."""
 
+Sent = tuple[int, int, Any]
+"""Partition and offset of an answered record, and the client's future for the receipt of its answer."""
+
 Offsets = dict[TopicPartition, OffsetAndMetadata]
 
 NO_EPOCH = -1
+
+
+class UnknownOutcomeError(RuntimeError):
+    """A commit was asked for and the answer is not known: only the committed offsets can tell."""
 
 
 class Publisher:
@@ -48,12 +58,10 @@ class Publisher:
 
     def __init__(self, config: KafkaConfig, identity: str, consumer: KafkaConsumer) -> None:
         self._config = config
+        self._transactional_id = identity if config.delivery == "exactly_once" else None
         self._consumer = consumer
-        self._exactly_once = config.delivery == "exactly_once"
-        self._producer = open_producer(config, identity if self._exactly_once else None)
         self._too_large: set[tuple[int, int]] = set()
-        if self._exactly_once:
-            self._producer.init_transactions()
+        self._producer = self._open_producer()
 
     def publish(self, batch: Batch) -> bool:
         """Publish a batch and commit its offsets.
@@ -64,6 +72,7 @@ class Publisher:
 
         Raises:
             KafkaError: It never will; this producer or its consumer was replaced by another.
+            UnknownOutcomeError: Nobody knows; a new session must go on from the committed offsets.
         """
         offsets = {
             TopicPartition(self._config.input_topic, partition): OffsetAndMetadata(
@@ -71,53 +80,60 @@ class Publisher:
             )
             for partition, entries in batch.items()
         }
-        if self._exactly_once:
-            return self._in_transaction(batch, offsets)
-        return self._then_commit(batch, offsets)
+        sent: list[Sent] = []
+        try:
+            if self._transactional_id is None:
+                self._then_commit(batch, offsets, sent)
+            else:
+                self._in_transaction(batch, offsets, sent)
+        except (FencedInstanceIdError, ProducerFencedError):
+            raise
+        except KafkaError as error:
+            log.warning("%s not published: %s", _named(offsets), error)
+            self._note_too_large(sent)
+            self._producer.close(timeout=0)
+            self._producer = self._open_producer()
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of the connection."""
         self._producer.close(timeout=1.0)
 
-    def _in_transaction(self, batch: Batch, offsets: Offsets) -> bool:
+    def _open_producer(self) -> KafkaProducer:
+        producer = open_producer(self._config, self._transactional_id)
+        if self._transactional_id is not None:
+            producer.init_transactions()
+        return producer
+
+    def _in_transaction(self, batch: Batch, offsets: Offsets, sent: list[Sent]) -> None:
         self._producer.begin_transaction()
-        sent: list[tuple[int, int, Any]] = []
+        self._send(batch, sent)
+        self._producer.send_offsets_to_transaction(offsets, self._consumer.group_metadata())
         try:
-            self._send(batch, sent)
-            self._producer.send_offsets_to_transaction(offsets, self._consumer.group_metadata())
             self._producer.commit_transaction()
-        except FencedInstanceIdError:
-            raise
         except KafkaError as error:
-            log.warning("transaction of %s aborted: %s", _named(offsets), error)
-            self._producer.abort_transaction()
-            self._note_too_large(sent)
-            return False
-        return True
+            raise UnknownOutcomeError(f"{_named(offsets)} may be published or not: {error}") from error
 
-    def _then_commit(self, batch: Batch, offsets: Offsets) -> bool:
-        sent: list[tuple[int, int, Any]] = []
-        try:
-            self._send(batch, sent)
-            self._producer.flush()
-            for _, _, report in sent:
-                report.get(timeout=0)
-            self._consumer.commit(offsets, timeout_ms=int(self._config.request_timeout_s * 1000))
-        except FencedInstanceIdError:
-            raise
-        except KafkaError as error:
-            log.warning("commit of %s failed: %s", _named(offsets), error)
-            self._note_too_large(sent)
-            return False
-        return True
+    def _then_commit(self, batch: Batch, offsets: Offsets, sent: list[Sent]) -> None:
+        self._send(batch, sent)
+        self._consumer.commit(offsets, timeout_ms=int(self._config.request_timeout_s * 1000))
 
-    def _send(self, batch: Batch, sent: list[tuple[int, int, Any]]) -> None:
+    def _send(self, batch: Batch, sent: list[Sent]) -> None:
+        """Send all answers and wait for the broker's receipt of each.
+
+        kafka-python 3.0.12 may commit a transaction although one of its batches was refused: so each
+        receipt is looked at before anything is committed.
+        """
         for partition, entries in batch.items():
             for entry in entries:
                 answer = entry.future.result()
                 if (partition, entry.offset) in self._too_large:
                     answer = _without_value(answer)
                 sent.append((partition, entry.offset, self._send_one(partition, answer)))
+        self._producer.flush()
+        for _, _, receipt in sent:
+            receipt.get(timeout=0)
 
     def _send_one(self, partition: int, answer: Answer) -> Any:  # noqa: ANN401 - the client is untyped
         topic = self._config.output_topic if answer.failure is None else self._config.dead_letter_topic
@@ -138,10 +154,10 @@ class Publisher:
         )
         return partition if is_alike else None
 
-    def _note_too_large(self, sent: Sequence[tuple[int, int, Any]]) -> None:
+    def _note_too_large(self, sent: Sequence[Sent]) -> None:
         """Remember dead letters that their topic does not take as they are, lest they stop the partition."""
-        for partition, offset, report in sent:
-            if isinstance(report.exception, MessageSizeTooLargeError):
+        for partition, offset, receipt in sent:
+            if isinstance(receipt.exception, MessageSizeTooLargeError):
                 place = f"{self._config.input_topic}[{partition}] {offset}"
                 topic = self._config.dead_letter_topic
                 log.error(

@@ -1,9 +1,9 @@
 """kafka-python's rebalance callbacks, without its traps.
 
 They come on the client's I/O thread, while the thread that owns the client waits in `poll`. Blocking there
-would stop the heartbeats, and the client's own blocking calls are refused there: so the work is done by a helper
-thread, and the callback waits for it without blocking. Cooperative rebalancing calls them for the partitions
-that come or go, never for those that stay.
+would stop the heartbeats, and the client's own blocking calls are refused there: so the work is done by a
+helper thread, and the callback waits for it without blocking. Cooperative rebalancing calls them for the
+partitions that come or go, never for those that stay.
 
 Knows threads. Does not know what is done with partitions.
 """

@@ -22,7 +22,7 @@ from kafka.structs import MemberState
 
 from pipelines.deadline import Deadline
 from workers.config import Settings
-from workers.kafka import client_options, open_consumer
+from workers.kafka import client_options, open_consumer, poll
 from workers.messages import Answer, Record
 from workers.publisher import Publisher
 from workers.rebalance import Rebalance
@@ -143,20 +143,11 @@ class Session:
         plan = self._windows.plan(assigned)
         self._pause(assigned - plan.partitions)
         self._resume(plan.partitions)
-        batches = self._consumer.poll(timeout_ms=int(POLL_S * 1000), max_records=max(1, plan.max_records))
+        polled = poll(self._consumer, POLL_S, max(1, plan.max_records))
         with self._lock:
-            for records in batches.values():
-                for record in records:
-                    self._take_in(
-                        Record(
-                            record.topic,
-                            record.partition,
-                            record.offset,
-                            record.key,
-                            record.value,
-                            tuple(record.headers),
-                        )
-                    )
+            for one in polled:
+                headers = tuple(one.headers)
+                self._take_in(Record(one.topic, one.partition, one.offset, one.key, one.value, headers))
 
     def _take_in(self, record: Record) -> None:
         self._windows.add(record.partition, Entry(record.offset, record.num_bytes, self._submit(record)))
