@@ -6,10 +6,12 @@ OpenCV or matplotlib, so that `--help` answers at once.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -124,6 +126,7 @@ def _demo(
     videos: OptionalVideos = None,
     transcript: TranscriptOption = None,
     segment_s: SegmentSeconds = 5.0,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> int:
     """Run the whole system here: embedded broker, Ray Serve, your videos or clips of its own, the events.
@@ -134,7 +137,7 @@ def _demo(
         from workers.demo import demo
         from workers.submit import name_videos
 
-    return demo(name_videos(videos or (), None, transcript), segment_s, as_json)
+    return demo(name_videos(videos or (), None, transcript), segment_s, overrides or (), as_json)
 
 
 @app.command("analyze")
@@ -322,8 +325,13 @@ def _config_schema() -> None:
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit; SIGTERM ends it like Ctrl-C, so that whatever was started is stopped."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def run(arguments: Sequence[str]) -> int:

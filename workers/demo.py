@@ -34,12 +34,13 @@ SETTLE_S = 0.5
 """How long to listen on after the last answer, for one that should not come."""
 
 
-def demo(videos: Sequence[Video], segment_s: float, as_json: bool) -> int:
+def demo(videos: Sequence[Video], segment_s: float, overrides: Sequence[str], as_json: bool) -> int:
     """Run the command.
 
     Args:
         videos: The user's files; none means clips drawn here.
         segment_s: Wanted length of a segment.
+        overrides: Settings, "GROUP.KEY=VALUE".
         as_json: Events and summary as JSON lines instead of tables.
 
     Returns:
@@ -59,7 +60,7 @@ def demo(videos: Sequence[Video], segment_s: float, as_json: bool) -> int:
         topics = Settings().kafka
         names = (topics.input_topic, topics.output_topic, topics.dead_letter_topic)
         broker = stack.enter_context(EmbeddedBroker(dict.fromkeys(names, NUM_PARTITIONS)))
-        config = _config(broker.bootstrap_servers, folder)
+        config = _config(overrides, broker.bootstrap_servers, folder)
         with working("starting Ray and the application, some 20 s", announce=True):
             stack.enter_context(running(config))
         note(f"ready: embedded broker at {broker.bootstrap_servers}, for demonstration only")
@@ -73,13 +74,13 @@ def _try_to_cut(videos: Sequence[Video], segment_s: float) -> None:
         next(submissions(video.path, video.stream_id, segment_s, None, MediaConfig()), None)
 
 
-def _config(bootstrap_servers: str, folder: Path) -> ConfigFile:
-    overrides = (
+def _config(overrides: Sequence[str], bootstrap_servers: str, folder: Path) -> ConfigFile:
+    here = (
         f"kafka.bootstrap_servers={bootstrap_servers}",
         f"kafka.api_version='{API_VERSION}'",
         f"media.allowed_roots=[{folder}]",
     )
-    return read_config_file(SHIPPED, overrides)
+    return read_config_file(SHIPPED, (*overrides, *here))
 
 
 def _stream(

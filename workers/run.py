@@ -143,8 +143,9 @@ def running(config: ConfigFile, address: str | None = None) -> Iterator[Applicat
     """
     document = _checked(config)
     preflight(config.settings)
-    _start_ray(address)
     try:
+        with _signals_kept():
+            _start_ray(address)
         application = Application(config.application["name"], config.settings.flow.drain_timeout_s)
         client = serve_api.serve_start(
             http_options=document.http_options.model_dump(), proxy_location=document.proxy_location
@@ -203,6 +204,17 @@ def _stop_on_signals(was_stopped: list[int] | None = None) -> list[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
     return come
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back, after the body, who handles SIGTERM and Ctrl-C: Ray's own handlers would not drain."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _checked(config: ConfigFile) -> ServeDeploySchema:
