@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from confluent_kafka import Producer
+from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipelines.segment import Header
@@ -45,21 +46,13 @@ class Topics:
     num_partitions: int
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Publish messages to the input, each partition's in order."""
-        producer = KafkaProducer(**client_options(self.config), acks="all", max_request_size=2**26)
-        sent = [
-            producer.send(
-                self.config.input_topic,
-                key=one.key,
-                value=one.value,
-                headers=list(one.headers),
-                partition=one.partition,
-            )
-            for one in messages
-        ]
-        for one in sent:
-            one.get(timeout=10)
-        producer.close()
+        """Publish messages to the input, each partition's in order; librdkafka also sends empty ones."""
+        servers = self.config.bootstrap_servers
+        producer = Producer({"bootstrap.servers": servers, "linger.ms": 1, "message.max.bytes": 2**24})
+        for one in messages:
+            topic, headers = self.config.input_topic, list(one.headers)
+            producer.produce(topic, key=one.key, value=one.value, headers=headers, partition=one.partition)
+        assert producer.flush(WAIT_S) == 0
 
     def read(self, topic: str, num_messages: int, timeout_s: float = WAIT_S) -> list[ConsumerRecord]:
         """What a reader of committed messages sees, once there are so many, and then nothing more comes."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import ray
 from kafka.errors import KafkaError
@@ -23,12 +23,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from pipelines.errors import Stage
-from pipelines.prepare import PreparedSegment
 from workers.attempts import Attempts
 from workers.config import Settings
 from workers.messages import Answer, Failure, FailureKind, Record, Work
 from workers.session import Progress, Session
 from workers.telemetry import set_up_logging
+
+if TYPE_CHECKING:  # this process needs neither torch nor OpenCV, and starts again sooner without them
+    from pipelines.prepare import PreparedSegment
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +48,14 @@ class Status:
 
     Attributes:
         replica: Its name in Serve.
+        pid: Of its process.
         identity: Its name in the group; no two live replicas share one.
         is_done: Whether it has drained and left the group.
         progress: Of its session; None before it has one.
     """
 
     replica: str
+    pid: int
     identity: str
     is_done: bool
     progress: Progress | None
@@ -88,6 +92,7 @@ class SegmentConsumer:
         session = self._session
         return Status(
             replica=serve.get_replica_context().replica_tag,
+            pid=os.getpid(),
             identity=identity(self._settings),
             is_done=not self._thread.is_alive(),
             progress=None if session is None else session.progress,

@@ -174,10 +174,9 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
         ConfigError: Something is wrong or missing; nothing was started.
         DeployError: The application did not start.
     """
-    was_stopped = _stop_on_signals()
+    _stop_on_signals()
     try:
         with running(config, address):
-            _stop_on_signals(was_stopped)  # Ray has set its own
             print_line("ready")
             while True:
                 signal.pause()
@@ -186,13 +185,9 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
     return 0
 
 
-def _stop_on_signals(was_stopped: list[int] | None = None) -> list[int]:
-    """Have the first signal interrupt the main thread, and a second one end the process.
-
-    Returns:
-        The signals that have come; to be passed on when the handlers are set again.
-    """
-    come: list[int] = [] if was_stopped is None else was_stopped
+def _stop_on_signals() -> None:
+    """Have the first signal interrupt the main thread, and a second one end the process."""
+    come: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
         come.append(number)
@@ -203,7 +198,6 @@ def _stop_on_signals(was_stopped: list[int] | None = None) -> list[int]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
-    return come
 
 
 @contextmanager
