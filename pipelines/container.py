@@ -144,7 +144,7 @@ def open_container(file: BinaryIO, config: MediaConfig) -> Iterator[av.container
                 # The media are in memory: nothing that they name may be opened, whatever the protocol.
                 "protocol_whitelist": "none",
                 "codec_whitelist": ",".join(DECODERS),
-                "max_pixels": str(config.max_pixels),
+                "max_pixels": str(decoder_pixels(config)),
             },
             metadata_errors="replace",
         )
@@ -180,6 +180,14 @@ def choose_tracks(container: av.container.InputContainer, config: MediaConfig) -
     if tracks.video is not None:
         check_pixels(tracks.video.codec_context.width, tracks.video.codec_context.height, config)
     return tracks
+
+
+def decoder_pixels(config: MediaConfig) -> int:
+    """Most pixels of a picture as decoders count them: with edges, each line filled up to 64 pixels or so.
+
+    It keeps a damaged header from asking for gigabytes; `check_pixels` is exact.
+    """
+    return 2 * config.max_pixels + 2**20
 
 
 def check_pixels(width_px: int, height_px: int, config: MediaConfig) -> None:

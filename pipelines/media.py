@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ContainerFormat = Literal["mp4", "mov", "mpegts", "mpeg", "matroska", "webm", "ogg", "wav", "mp3", "flac", "aac"]
+ContainerFormat = Literal[
+    "mp4", "mov", "mpegts", "mpeg", "matroska", "webm", "ogg", "wav", "mp3", "flac", "aac"
+]
 
 ALL_FORMATS: tuple[ContainerFormat, ...] = (
     "mp4", "mov", "mpegts", "mpeg", "matroska", "webm", "ogg", "wav", "mp3", "flac", "aac",

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipelines.container import Packet, check_pixels, packet_time_s, seconds
+from pipelines.container import Packet, check_pixels, decoder_pixels, packet_time_s, seconds
 from pipelines.deadline import Deadline
 from pipelines.media import MediaConfig
 
@@ -103,7 +103,7 @@ def decode_pictures(
     # The last pictures may not be needed: their packets still say when the track ends.
     end_s, num_damaged = shown_s[-1] + period_s if shown_s else 0.0, 0
     next_s = first_s
-    for picture in _decoded(track, packets, needed, config.max_pixels, deadline):
+    for picture in _decoded(track, packets, needed, config, deadline):
         if picture is None:
             num_damaged += 1
             continue
@@ -140,7 +140,11 @@ class _Ticks:
 
 
 def _decoded(
-    track: VideoStream, packets: Sequence[Packet], needed: frozenset[int], max_pixels: int, deadline: Deadline
+    track: VideoStream,
+    packets: Sequence[Packet],
+    needed: frozenset[int],
+    config: MediaConfig,
+    deadline: Deadline,
 ) -> Iterator[VideoFrame | None]:
     """Each picture in the order of showing; None for a packet that can't be decoded.
 
@@ -148,7 +152,7 @@ def _decoded(
     """
     context = track.codec_context
     context.thread_count = 1  # one replica a core: threads would only take turns
-    context.options = {"max_pixels": str(max_pixels)}
+    context.options = {"max_pixels": str(decoder_pixels(config))}
     may_skip = context.codec.name in SKIPS_EXACTLY and context.field_order in PROGRESSIVE and bool(needed)
     for packet in (*packets, None):
         deadline.check("decode")

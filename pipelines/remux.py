@@ -7,10 +7,10 @@ import heapq
 import io
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import av
 import av.container
+from av.stream import Stream
 
 from pipelines.container import Packet, Tracks, error_text, seconds
 from pipelines.errors import SegmentError
@@ -78,7 +78,7 @@ def remux(
     return file.getvalue(), num_refused
 
 
-def _is_taken(output: av.container.OutputContainer, packet: Packet, stream: Any, begin: int) -> bool:
+def _is_taken(output: av.container.OutputContainer, packet: Packet, stream: Stream, begin: int) -> bool:
     packet.stream = stream
     packet.pts = None if packet.pts is None else packet.pts - begin
     packet.dts = None if packet.dts is None else packet.dts - begin
@@ -89,7 +89,7 @@ def _is_taken(output: av.container.OutputContainer, packet: Packet, stream: Any,
     return True
 
 
-def _add_tracks(output: av.container.OutputContainer, tracks: Tracks) -> dict[int, Any]:
+def _add_tracks(output: av.container.OutputContainer, tracks: Tracks) -> dict[int, Stream]:
     # opaque: without it PyAV looks for an encoder of the decoder's name, which some codecs don't have.
     return {track.index: output.add_stream_from_template(track, opaque=True) for track in tracks.present}
 

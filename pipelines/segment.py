@@ -35,7 +35,9 @@ class Word(BaseModel):
     @model_validator(mode="after")
     def _ends_after_start(self) -> "Word":
         if self.end_s < self.start_s:
-            raise ValueError(f"word {self.word!r} ends at {self.end_s} s, before its start at {self.start_s} s")
+            raise ValueError(
+                f"word {self.word!r} ends at {self.end_s} s, before its start at {self.start_s} s"
+            )
         return self
 
 
@@ -93,7 +95,9 @@ def parse_segment(value: bytes | None, headers: Sequence[Header]) -> IncomingSeg
         SegmentError: Stage "parse"; the message names the field and what is wrong with it.
     """
     by_name = dict(headers)
-    content_type = by_name.get("content-type", b"application/json").decode("latin-1").split(";")[0].strip().lower()
+    content_type = (
+        by_name.get("content-type", b"application/json").decode("latin-1").split(";")[0].strip().lower()
+    )
     if value is None:
         raise SegmentError("parse", "the message has no value")
     if content_type == "application/json":
