@@ -11,7 +11,7 @@ Knows containers and packets. Does not know segments as messages.
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -42,7 +42,6 @@ MAX_SKEW_S = 10.0
 
 TYPES = {
     "mp4": ("mp4", ".mp4"),
-    "3gp": ("3gpp", ".3gp"),
     "mpegts": ("mp2t", ".ts"),
     "matroska": ("x-matroska", ".mkv"),
     "mov": ("mp4", ".mov"),
@@ -114,11 +113,11 @@ def cut(path: Path, segment_s: float = SEGMENT_S, config: MediaConfig | None = N
         with open_container(file, config) as container:
             tracks = choose_tracks(container, config)
             muxer = choose_muxer(tracks, container.format.name.split(",")[0])
-            pieces = _pieces(container, tracks, segment_s, config)
             if muxer is not None:
-                yield from _copied(pieces, tracks, muxer)
+                yield from _copied(_pieces(container, tracks, segment_s, config), tracks, muxer)
                 return
-            duration_s = max(map(_last_s, pieces)) - _begin_s(tracks)
+            end_s = _last_s(iterate_packets(container, tracks), _begin_s(tracks))
+            duration_s = end_s - _begin_s(tracks)
         yield _whole(file, tracks, duration_s, config)
 
 
@@ -188,7 +187,9 @@ def _copied(pieces: Iterator[_Piece], tracks: Tracks, muxer: str) -> Iterator[Cu
     """Each piece as a file of its own."""
     begin_s = _begin_s(tracks)
     for sequence, piece in enumerate(pieces):
-        end_s = piece.end_s if piece.end_s < math.inf else _last_s(piece)
+        end_s = (
+            piece.end_s if piece.end_s < math.inf else _last_s((*piece.leading, *piece.sound), piece.start_s)
+        )
         data, num_lost = remux(
             (piece.leading, piece.sound), tracks, muxer, piece.start_s, is_first=sequence == 0
         )
@@ -208,15 +209,15 @@ def _copied(pieces: Iterator[_Piece], tracks: Tracks, muxer: str) -> Iterator[Cu
         )
 
 
-def _last_s(piece: _Piece) -> float:
+def _last_s(packets: Iterable[Packet], begin_s: float) -> float:
     """When the last packet has been shown."""
     return max(
         (
             time_s + seconds(packet.duration or 0, packet.time_base)
-            for packet in (*piece.leading, *piece.sound)
+            for packet in packets
             if (time_s := packet_time_s(packet)) is not None
         ),
-        default=piece.start_s,
+        default=begin_s,
     )
 
 

@@ -21,9 +21,9 @@ class MediaConfig(BaseModel):
 
     Attributes:
         allowed_schemes: URI schemes that may be fetched.
-        allowed_roots: Folders under which a file must lie once symlinks are resolved. Empty: no file is allowed.
-        allowed_hosts: Hosts (with ":port" where it is not the scheme's own) that http(s) may ask, and buckets that
-            object stores may read. Empty: none. No redirect leads off this list.
+        allowed_roots: Folders under which a file must lie once symlinks are resolved. Empty: no file.
+        allowed_hosts: Hosts (with ":port" where it is not the scheme's own) that http(s) may ask, and buckets
+            that object stores may read. Empty: none. No redirect leads off this list.
         formats: Container formats that may be opened; nothing else is probed.
         max_bytes: Largest media object; nothing is read past it.
         max_duration_s: Longest segment.

@@ -16,7 +16,7 @@ from pipelines.container import Packet, Tracks, error_text, seconds
 from pipelines.errors import SegmentError
 
 MUXERS = {
-    "mov": ("mp4", "matroska", "3gp"),
+    "mov": ("mp4", "matroska", "mov"),
     "mpegts": ("mpegts", "matroska"),
     "mpeg": ("mpegts", "matroska"),
 }
