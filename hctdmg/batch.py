@@ -59,7 +59,9 @@ def collate(samples: Sequence[Sample], widths: Mapping[str, int]) -> Batch:
         raise ValueError("a batch needs at least one sample")
     for index, sample in enumerate(samples):
         if unknown := sorted(set(sample) - set(widths)):
-            raise ValueError(f"sample {index}: unknown modality {unknown[0]!r}; the model has {', '.join(widths)}")
+            raise ValueError(
+                f"sample {index}: unknown modality {unknown[0]!r}; the model has {', '.join(widths)}"
+            )
     features, masks = {}, {}
     for name, width in widths.items():
         empty = np.zeros((0, width), np.float32)

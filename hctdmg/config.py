@@ -21,7 +21,9 @@ class ModalityConfig:
         if self.width < 1:
             raise ValueError(f"modality {self.name!r}: width is {self.width}, must be at least 1")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"modality {self.name!r}: kernel_size is {self.kernel_size}, must be odd and positive")
+            raise ValueError(
+                f"modality {self.name!r}: kernel_size is {self.kernel_size}, must be odd and positive"
+            )
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class ModelConfig:
         if len(names) < 2 or len(set(names)) != len(names):
             raise ValueError(f"modalities are {names}: at least two with different names are needed")
         if self.dim % self.num_heads or self.dim % 2:
-            raise ValueError(f"dim is {self.dim}: it must be even and divisible by num_heads = {self.num_heads}")
+            raise ValueError(
+                f"dim is {self.dim}: it must be even and divisible by num_heads = {self.num_heads}"
+            )
         if len(self.labels) == 1:
             raise ValueError(f"labels are {self.labels}: give at least two, or none for regression")
 

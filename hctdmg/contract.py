@@ -49,7 +49,9 @@ class FeatureContract:
         for name in sorted({*self.modalities, *other.modalities}):
             mine, theirs = self.modalities.get(name), other.modalities.get(name)
             if mine is None or theirs is None:
-                found.append(f"{name}: {'absent' if mine is None else 'present'} != {'absent' if theirs is None else 'present'}")
+                found.append(
+                    f"{name}: {'absent' if mine is None else 'present'} != {'absent' if theirs is None else 'present'}"
+                )
                 continue
             for key in ("extractor", "version", "width", "rate_hz", "settings"):
                 left, right = getattr(mine, key), getattr(theirs, key)

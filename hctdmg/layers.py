@@ -45,7 +45,9 @@ class Attention(nn.Module):
         # A softmax over nothing is undefined: an empty source is attended to as if it were full, then zeroed.
         mask_B11S = (mask_BS | ~present_B11[:, 0])[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
-        attended_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, attn_mask=mask_B11S, dropout_p=dropout)
+        attended_BHTE = F.scaled_dot_product_attention(
+            q_BHTE, k_BHSE, v_BHSE, attn_mask=mask_B11S, dropout_p=dropout
+        )
         attended_BTD = self.out(attended_BHTE.transpose(1, 2).flatten(2)) * present_B11
         if not want_weights:
             return attended_BTD, None
@@ -127,7 +129,9 @@ def sinusoidal_positions(num_steps: int, dim: int, device: torch.device) -> Tens
     """(T, D) sines then cosines at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017, section 3.5)."""
     steps_T1 = torch.arange(num_steps, device=device, dtype=torch.float32)[:, None]
     half = dim // 2
-    rates_D = torch.exp(torch.arange(half, device=device, dtype=torch.float32) * (-math.log(10_000.0) / max(1, half - 1)))
+    rates_D = torch.exp(
+        torch.arange(half, device=device, dtype=torch.float32) * (-math.log(10_000.0) / max(1, half - 1))
+    )
     return torch.cat([torch.sin(steps_T1 * rates_D), torch.cos(steps_T1 * rates_D)], dim=1)
 
 

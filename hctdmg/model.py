@@ -72,7 +72,9 @@ class OutputHead(nn.Module):
 
     def __init__(self, dim: int, num_outputs: int, dropout: float) -> None:
         super().__init__()
-        self.residual = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim))
+        self.residual = nn.Sequential(
+            nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+        )
         self.out = nn.Linear(dim, num_outputs)
 
     def forward(self, x_BD: Tensor) -> Tensor:
@@ -91,7 +93,9 @@ class HctDmg(nn.Module):
         self.streams = nn.ModuleDict(
             {modality.name: Stream(modality, dim, config.input_dropout) for modality in config.modalities}
         )
-        self.unimodal_heads = nn.ModuleDict({name: nn.Linear(dim, config.num_outputs) for name in config.names})
+        self.unimodal_heads = nn.ModuleDict(
+            {name: nn.Linear(dim, config.num_outputs) for name in config.names}
+        )
         self.gate = ModalityGate(len(config.modalities))
         self.stage1 = nn.ModuleDict(
             {
@@ -101,14 +105,18 @@ class HctDmg(nn.Module):
                 if source != target
             }
         )
-        self.stage2 = nn.ModuleList(self._transformer(dim, config.num_layers_stage2) for _ in range(num_auxiliaries))
+        self.stage2 = nn.ModuleList(
+            self._transformer(dim, config.num_layers_stage2) for _ in range(num_auxiliaries)
+        )
         self.part_logits_N = nn.Parameter(torch.ones(num_auxiliaries))
         self.self_attention = self._transformer(num_auxiliaries * dim, config.num_layers_self)
         self.head = OutputHead(num_auxiliaries * dim, config.num_outputs, config.output_dropout)
 
     def _transformer(self, dim: int, num_layers: int) -> Transformer:
         config = self.config
-        return Transformer(dim, config.num_heads, num_layers, config.attention_dropout, config.residual_dropout)
+        return Transformer(
+            dim, config.num_heads, num_layers, config.attention_dropout, config.residual_dropout
+        )
 
     @property
     def num_parameters(self) -> int:
@@ -173,11 +181,17 @@ class HctDmg(nn.Module):
         return enhanced
 
     def _augment(
-        self, primary_BTD: Tensor, auxiliaries: list[Tensor], masks: list[Tensor], attention: dict[str, Tensor] | None
+        self,
+        primary_BTD: Tensor,
+        auxiliaries: list[Tensor],
+        masks: list[Tensor],
+        attention: dict[str, Tensor] | None,
     ) -> list[Tensor]:
         """Stage 2."""
         parts = []
-        for index, (transformer, auxiliary_BTD) in enumerate(zip(self.stage2, auxiliaries, strict=True), start=1):
+        for index, (transformer, auxiliary_BTD) in enumerate(
+            zip(self.stage2, auxiliaries, strict=True), start=1
+        ):
             part_BTD, weights = transformer(primary_BTD, auxiliary_BTD, masks[index], attention is not None)
             parts.append(part_BTD)
             if attention is not None:
@@ -186,7 +200,9 @@ class HctDmg(nn.Module):
 
     def _decide(self, parts: list[Tensor], mask_BT: Tensor, attention: dict[str, Tensor] | None) -> Tensor:
         shares_N = self.part_logits_N.softmax(dim=0)
-        concatenation_BTD = torch.cat([x_BTD * share for x_BTD, share in zip(parts, shares_N, strict=True)], dim=-1)
+        concatenation_BTD = torch.cat(
+            [x_BTD * share for x_BTD, share in zip(parts, shares_N, strict=True)], dim=-1
+        )
         attended_BTD, weights = self.self_attention(concatenation_BTD, None, mask_BT, attention is not None)
         if attention is not None:
             attention["self"] = weights

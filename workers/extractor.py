@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 1.0
 """How much later than its budget a segment is cut off: most work looks at its deadline and stops itself."""
+ANNOUNCE_S = 0.1
+"""Time for the word that a segment begins to reach its consumer: what dies unsent is never heard."""
 EXIT_DELAY_S = 0.5
 """Time for the answers to leave this process before it exits."""
 
@@ -87,6 +89,7 @@ class FeatureExtractor:
         """
         async with self._gate.alone():
             yield None
+            await asyncio.sleep(ANNOUNCE_S)
             yield await self._to_the_end(work)
 
     async def _to_the_end(self, work: Work) -> PreparedSegment | Failure:

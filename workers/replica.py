@@ -24,6 +24,10 @@ Timed = tuple[Prediction, float]
 """A prediction and the seconds that its batch took."""
 
 
+ANNOUNCE_S = 0.1
+"""Time for the word that a segment begins to reach its consumer: what dies unsent is never heard."""
+
+
 class HctDmgReplica:
     """One replica.
 
@@ -85,6 +89,7 @@ class HctDmgReplica:
         """
         async with self._turn:
             yield None
+            await asyncio.sleep(ANNOUNCE_S)
             try:
                 ((prediction, infer_s),) = await self._predict([prepared.features])
                 yield self._event(prepared, prediction, source, infer_s, traceparent)

@@ -27,14 +27,13 @@ from pipelines.errors import ConfigError, HctDmgError
 from workers.app import preflight
 from workers.config_file import ConfigFile
 from workers.consumer import Status
-from workers.output import debugging, note, print_line
+from workers.output import note, print_line
+from workers.ray_start import start_ray
 
 START_TIMEOUT_S = 180.0
 """Loading the libraries takes some 20 s on two cores, several times that on a busy machine."""
 CALL_TIMEOUT_S = 10.0
 WAIT_S = 0.1
-MIN_CPUS = 2
-"""Ray counts cores to place replicas, it does not reserve any: the shipped config needs two."""
 CONSUMER = "SegmentConsumer"
 
 
@@ -130,12 +129,15 @@ class Application:
 
 
 @contextmanager
-def running(config: ConfigFile, address: str | None = None) -> Iterator[Application]:
+def running(
+    config: ConfigFile, address: str | None = None, relay_logs: bool = False
+) -> Iterator[Application]:
     """The application, from when it consumes until the block is left; then it is drained and stopped.
 
     Args:
         config: The config file.
         address: Of a Ray cluster; None starts a Ray of its own on this machine, and stops it in the end.
+        relay_logs: Whether what the workers log is written to stderr here.
 
     Raises:
         ConfigError: One line, before anything is started: something is wrong or missing.
@@ -145,7 +147,7 @@ def running(config: ConfigFile, address: str | None = None) -> Iterator[Applicat
     preflight(config.settings)
     try:
         with _signals_kept():
-            _start_ray(address)
+            start_ray(address, relay_logs)
         application = Application(config.application["name"], config.settings.flow.drain_timeout_s)
         client = serve_api.serve_start(
             http_options=document.http_options.model_dump(), proxy_location=document.proxy_location
@@ -176,7 +178,7 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
     """
     _stop_on_signals()
     try:
-        with running(config, address):
+        with running(config, address, relay_logs=True):
             print_line("ready")
             while True:
                 signal.pause()
@@ -218,20 +220,6 @@ def _checked(config: ConfigFile) -> ServeDeploySchema:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise ConfigError(f"{config.path}: {where}: {problem['msg']}") from None
-
-
-def _start_ray(address: str | None) -> None:
-    # Nothing of this machine is reported to anyone, and Ray keeps silent unless asked.
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {} if debugging() else {"logging_level": logging.ERROR, "log_to_driver": False}
-    if not debugging():
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    if address is not None:
-        ray.init(address=address, namespace="serve", **quiet)
-        return
-    num_cpus = max(MIN_CPUS, os.cpu_count() or 1)
-    ray.init(namespace="serve", num_cpus=num_cpus, include_dashboard=False, **quiet)
 
 
 def _last_line(message: str) -> str:

@@ -13,7 +13,7 @@ from hctdmg.batch import Sample, collate
 from hctdmg.training.objectives import LabelledBatch
 from pipelines import audio, text, vision
 from pipelines.starter.corpus import Passage
-from pipelines.starter.world import Feeling, World
+from pipelines.starter.world import BELIES_WORDS, SMILE_SENTIMENT, Feeling, World
 
 WIDTHS = {"text": text.WIDTH, "audio": audio.WIDTH, "vision": vision.WIDTH}
 Presence = tuple[bool, bool, bool]
@@ -162,14 +162,12 @@ def scenes_of(
 def _feel(
     sentiment: float | None, smile: float | None, has_audio: bool, rng: np.random.Generator
 ) -> Feeling:
-    shown = sentiment if sentiment is not None else 2.4 * smile if smile is not None else rng.normal(0, 1.3)
+    shown = sentiment if sentiment is not None else SMILE_SENTIMENT * smile if smile is not None else rng.normal(0, 1.3)
     arousal = float(
         np.clip(CALM + STRENGTH_TO_AROUSAL * abs(shown) / 3 + rng.normal(0, AROUSAL_SD), 0, 1)
     )
     size = abs(rng.normal(VOICE_SIZE + VOICE_SIZE_PER_AROUSAL * arousal, VOICE_SIZE_SD))
     voice = float(min(3.0, size) * rng.choice((-1, 1))) if has_audio else None
-    from pipelines.starter.world import BELIES_WORDS
-
     face_is_true = bool(rng.random() < BELIES_WORDS * (smile or 0.0))
     return Feeling(sentiment, smile, voice, arousal, face_is_true)
 

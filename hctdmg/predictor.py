@@ -1,0 +1,185 @@
+"""From features to a calibrated answer: collate, run, calibrate, assess. The one place where the model is served.
+
+Knows checkpoints and samples. Does not know segments, events or where it runs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hctdmg.batch import Sample, collate
+from hctdmg.checkpoint import Checkpoint
+from hctdmg.incongruity import Assessment, Reading, assess
+from hctdmg.manifest import HeadCalibration
+from hctdmg.model import Output
+
+Role = Literal["primary", "auxiliary", "absent"]
+
+MAX_SCORE = 3.0
+"""Sentiment runs from -3 to 3 on CMU's scale."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One sample's answer. Label, score and emotions are None when the sample has no modality at all.
+
+    Attributes:
+        label: "negative", "neutral", "positive", or the likeliest emotion.
+        score: Sentiment in [-3, 3]; None for a checkpoint of emotions.
+        lower: Lower end of the 80 % interval; None with the score.
+        upper: Upper end of the 80 % interval; None with the score.
+        emotions: Calibrated probabilities; None for a checkpoint of sentiment.
+        readings: What each modality says on its own; None where it is absent.
+        incongruity: Whether the readings contradict each other.
+        roles: What each modality was in the hierarchy.
+        gate_weights: Weight of each modality; they sum to 1.
+    """
+
+    label: str | None
+    score: float | None
+    lower: float | None
+    upper: float | None
+    emotions: dict[str, float] | None
+    readings: dict[str, Reading | None]
+    incongruity: Assessment
+    roles: dict[str, Role]
+    gate_weights: dict[str, float]
+
+
+class Predictor:
+    """Answers samples with one checkpoint.
+
+    Args:
+        checkpoint: Loaded; its model is moved to the device.
+        device: A torch device.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+        self.manifest = checkpoint.manifest
+        self.device = device
+        self.model = checkpoint.model.to(device).eval()
+        weights = self.model.gate.weights_N().tolist()
+        self.gate_weights: dict[str, float] = dict(zip(self.manifest.model.names, weights, strict=True))
+
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Answer samples in their order; one without any modality is answered without the model.
+
+        Raises:
+            ValueError: A sample does not fit the checkpoint (see `hctdmg.batch.collate`).
+        """
+        present = [
+            index for index, sample in enumerate(samples) if any(len(x_TD) for x_TD in sample.values())
+        ]
+        answers = [self._nothing_to_read() for _ in samples]
+        if not present:
+            return answers
+        batch = collate([samples[index] for index in present], self.manifest.model.widths)
+        with torch.inference_mode():
+            output = self.model(batch.to(self.device))
+        for row, prediction in zip(present, self._calibrate(output, batch.masks), strict=True):
+            answers[row] = prediction
+        return answers
+
+    def _calibrate(self, output: Output, masks: Mapping[str, Tensor]) -> list[Prediction]:
+        names = self.manifest.model.names
+        fused = output.prediction_BK.float().tolist()
+        unimodal = {name: raw_BK.float().tolist() for name, raw_BK in output.unimodal.items()}
+        present = {name: mask_BT.any(dim=1).tolist() for name, mask_BT in masks.items()}
+        primaries = output.order_BN[:, 0].tolist()
+        return [
+            self._prediction(
+                fused[row],
+                {name: unimodal[name][row] if present[name][row] else None for name in names},
+                names[primaries[row]],
+            )
+            for row in range(len(fused))
+        ]
+
+    def _prediction(
+        self, fused: list[float], unimodal: dict[str, list[float] | None], primary: str
+    ) -> Prediction:
+        calibration = self.manifest.calibration
+        readings = {
+            name: None if raw is None else self._read(raw, calibration.unimodal[name])
+            for name, raw in unimodal.items()
+        }
+        answer = self._read(fused, calibration.fused)
+        lower = upper = None
+        if answer.score is not None:
+            half = calibration.interval_factor * calibration.fused.temperature * math.exp(fused[1])
+            lower, upper = clip_score(fused[0] - half), clip_score(fused[0] + half)
+        labels = self.manifest.model.labels
+        roles: dict[str, Role] = {
+            name: "absent" if reading is None else "primary" if name == primary else "auxiliary"
+            for name, reading in readings.items()
+        }
+        return Prediction(
+            label=answer.label,
+            score=answer.score,
+            lower=lower,
+            upper=upper,
+            emotions=dict(zip(labels, answer.probabilities, strict=True)) if answer.probabilities else None,
+            readings=readings,
+            incongruity=assess(readings, calibration.min_confidence, calibration.incongruity_threshold),
+            roles=roles,
+            gate_weights=self.gate_weights,
+        )
+
+    def _read(self, raw: list[float], head: HeadCalibration) -> Reading:
+        """Calibrate one head's output for one sample."""
+        labels = self.manifest.model.labels
+        if labels:
+            probabilities = (
+                torch.tensor(raw, dtype=torch.float64).div(head.temperature).softmax(dim=0).tolist()
+            )
+            best = max(range(len(labels)), key=lambda index: probabilities[index])
+            return Reading(labels[best], probabilities[best], probabilities=tuple(probabilities))
+        location, scale = raw[0], head.temperature * math.exp(raw[1])
+        label, confidence = sentiment_class(location, scale, head.neutral_zone)
+        return Reading(label, confidence, score=clip_score(location))
+
+    def _nothing_to_read(self) -> Prediction:
+        calibration = self.manifest.calibration
+        readings: dict[str, Reading | None] = dict.fromkeys(self.manifest.model.names)
+        return Prediction(
+            label=None,
+            score=None,
+            lower=None,
+            upper=None,
+            emotions=None,
+            readings=readings,
+            incongruity=assess(readings, calibration.min_confidence, calibration.incongruity_threshold),
+            roles=dict.fromkeys(readings, "absent"),
+            gate_weights=self.gate_weights,
+        )
+
+
+def sentiment_class(location: float, scale: float, neutral_zone: float) -> tuple[str, float]:
+    """The class that a location falls in, and its probability under Laplace(location, scale).
+
+    Args:
+        location: Predicted sentiment.
+        scale: Predicted Laplace scale b, calibrated; positive.
+        neutral_zone: Sentiment within this distance of 0 is neutral.
+    """
+    below = laplace_cdf((-neutral_zone - location) / scale)
+    above = laplace_cdf((location - neutral_zone) / scale)
+    if location < -neutral_zone:
+        return "negative", below
+    if location > neutral_zone:
+        return "positive", above
+    return "neutral", max(0.0, 1.0 - below - above)
+
+
+def laplace_cdf(z: float) -> float:
+    """Probability that a standard Laplace variable is at most z."""
+    return 0.5 * math.exp(z) if z < 0 else 1.0 - 0.5 * math.exp(-z)
+
+
+def clip_score(score: float) -> float:
+    """Sentiment within its scale."""
+    return min(MAX_SCORE, max(-MAX_SCORE, score))
