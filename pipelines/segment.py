@@ -3,11 +3,11 @@
 Knows the message's two forms (by reference, inline). Does not know Kafka's client, nor where media come from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import SegmentError
 
@@ -19,8 +19,20 @@ SEGMENT_HEADER = "hctdmg-segment"
 INLINE_CONTENT_TYPES = ("video/mp4", "video/mp2t", "video/mpeg", "video/webm", "video/x-matroska")
 """Content types whose value is the media itself; any "audio/..." is one too."""
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Identifier = Annotated[str, Field(min_length=1, max_length=512)]
+MAX_STREAM_S = 1e12
+"""Room for times counted from 1970 in seconds or milliseconds; a larger one is damage."""
+MAX_SEGMENT_S = 86_400.0
+"""A day: more than any transcript or segment spans, and little enough to reckon with safely."""
+MAX_COUNT = 2**63 - 1
+"""The largest whole number that every reader of JSON events can be expected to store."""
+MAX_TRANSCRIPT_CHARACTERS = 100_000
+"""Two hours of fast speech; a segment holds seconds."""
+
+StreamSeconds = Annotated[float, Field(ge=0, le=MAX_STREAM_S, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SEGMENT_S, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+# Without control characters, which CloudEvents' attributes may not hold (an id becomes ce_subject).
+Identifier = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 
 
 class Word(BaseModel):
@@ -70,14 +82,25 @@ class Segment(BaseModel):
 
     stream_id: Identifier
     segment_id: Identifier
-    sequence: Annotated[int, Field(ge=0)] = 0
-    start_s: Seconds = 0.0
+    sequence: Count = 0
+    start_s: StreamSeconds = 0.0
     duration_s: Seconds | None = None
     uri: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    size_bytes: Annotated[int, Field(ge=0)] | None = None
+    size_bytes: Count | None = None
     language: Annotated[str, Field(max_length=64)] | None = None
     transcript: Transcript | str | None = None
+
+    @field_validator("transcript")
+    @classmethod
+    def _is_of_a_segment(cls, given: Transcript | str | None) -> Transcript | str | None:
+        text = given if isinstance(given, str | None) else "".join(word.word for word in given.words)
+        if len(text or "") > MAX_TRANSCRIPT_CHARACTERS:
+            raise ValueError(
+                f"holds {len(text or '')} characters, limit {MAX_TRANSCRIPT_CHARACTERS}; "
+                "send each segment with its own words only"
+            )
+        return given
 
 
 @dataclass(frozen=True)
@@ -94,21 +117,24 @@ def parse_segment(value: bytes | None, headers: Sequence[Header]) -> IncomingSeg
     Raises:
         SegmentError: Stage "parse"; the message names the field and what is wrong with it.
     """
-    by_name = dict(headers)
-    content_type = (
-        by_name.get("content-type", b"application/json").decode("latin-1").split(";")[0].strip().lower()
-    )
     if value is None:
-        raise SegmentError("parse", "the message has no value")
+        raise SegmentError("parse", "the message has no value; send a segment, or nothing")
+    # Kafka allows headers without a value; http's habit of writing names in capitals does no harm here.
+    by_name = {name.lower(): content for name, content in headers if content is not None}
+    content_type = _media_type(by_name.get("content-type", b"application/json"))
     if content_type == "application/json":
         segment = _segment_from_json(value, "value")
         if segment.uri is None:
-            raise SegmentError("parse", "uri: required in a segment by reference")
+            raise SegmentError(
+                "parse", "uri: required in a segment by reference; send the media inline instead"
+            )
         return IncomingSegment(segment)
     if content_type in INLINE_CONTENT_TYPES or content_type.startswith("audio/"):
         metadata = by_name.get(SEGMENT_HEADER)
         if metadata is None:
-            raise SegmentError("parse", f"inline segment without its {SEGMENT_HEADER!r} header")
+            raise SegmentError(
+                "parse", f"inline segment without its {SEGMENT_HEADER!r} header; put the fields there as JSON"
+            )
         return IncomingSegment(_segment_from_json(metadata, f"header {SEGMENT_HEADER!r}"), value)
     known = ", ".join(("application/json", *INLINE_CONTENT_TYPES, "audio/*"))
     raise SegmentError("parse", f"unknown content-type {content_type[:100]!r}; use one of {known}")
@@ -118,6 +144,24 @@ def _segment_from_json(text: bytes, where: str) -> Segment:
     try:
         return Segment.model_validate_json(text, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(part) for part in first["loc"]) or where
-        raise SegmentError("parse", f"{path}: {first['msg']}"[:500]) from None
+        raise SegmentError("parse", _explain(error.errors(include_url=False)[0], where)) from None
+
+
+def _media_type(content_type: bytes) -> str:
+    return content_type.decode("latin-1").split(";")[0].strip().lower()
+
+
+def _explain(problem: Mapping[str, Any], where: str) -> str:
+    """One line: the field, what is wrong with it, and the value where it is short and no secret."""
+    path = ".".join(str(part) for part in problem["loc"] if part != "Transcript")
+    message = problem["msg"].removeprefix("Value error, ")
+    got = "" if path in ("", "uri") else _shown(problem["input"])
+    return f"{path or where}: {message}{got}"[:500]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) > MAX_COUNT:
+        return " (got a larger number)"  # Python refuses to write out thousands of digits
+    if isinstance(value, str):
+        return f" (got {value[:60]!r})"
+    return f" (got {value!r})" if isinstance(value, int | float | None) else ""
