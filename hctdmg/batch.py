@@ -53,7 +53,7 @@ def collate(samples: Sequence[Sample], widths: Mapping[str, int]) -> Batch:
         widths: D of each modality, in the model's order.
 
     Raises:
-        ValueError: A sample has an unknown modality, features of the wrong width or rank, or values that are not finite.
+        ValueError: A sample has an unknown modality, features of the wrong shape, or values that are not finite.
     """
     if not samples:
         raise ValueError("a batch needs at least one sample")

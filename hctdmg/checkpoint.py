@@ -77,7 +77,8 @@ def find_checkpoint(name_or_path: str) -> Path:
     if not (folder / MANIFEST).is_file():
         known = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}"))) or "none"
         raise CheckpointError(
-            f"no checkpoint {name_or_path!r}: give a folder that holds {MANIFEST}, or the name of a shipped one ({known})"
+            f"no checkpoint {name_or_path!r}: give a folder that holds {MANIFEST}, "
+            f"or the name of a shipped one ({known})"
         )
     return folder
 
@@ -116,7 +117,8 @@ def _build(manifest: Manifest, weights: bytes) -> HctDmg:
     digest = hashlib.sha256(weights).hexdigest()
     if digest != manifest.weights_sha256:
         raise CheckpointError(
-            f"{WEIGHTS} has sha256 {digest[:12]}…, the manifest says {manifest.weights_sha256[:12]}…: damaged, or not its own"
+            f"{WEIGHTS} has sha256 {digest[:12]}…, the manifest says {manifest.weights_sha256[:12]}…: "
+            "one of them is damaged, or they do not belong together"
         )
     try:
         tensors = safetensors.torch.load(weights)

@@ -27,8 +27,8 @@ class ModalityGate(nn.Module):
     def order_BN(self, present_BN: Tensor) -> Tensor:
         """Modality index by role for each sample.
 
-        Roles go by weight, heaviest first; equal weights keep the configured order. A sample whose primary is missing falls back to
-        its heaviest present modality; the others keep their order.
+        Roles go by weight, heaviest first; equal weights keep the configured order. A sample whose
+        primary is missing falls back to its heaviest present modality; the others keep their order.
 
         Args:
             present_BN: True where the sample has the modality.

@@ -1,7 +1,7 @@
 """Whether modalities contradict each other, from what each says on its own. Knows readings, not tensors.
 
-The measure is the distance of unimodal predictions made before any fusion, so that fusion can't hide a conflict and the fused
-model's error is never mistaken for one (see `docs/model-card.md` for the sources).
+The measure is the distance of unimodal predictions made before any fusion, so that fusion can't hide a
+conflict and the fused model's error is never mistaken for one (sources: `docs/model-card.md`).
 """
 
 import math
@@ -57,8 +57,8 @@ class Assessment:
 def assess(readings: Mapping[str, Reading | None], min_confidence: float, threshold: float) -> Assessment:
     """Compare every pair of confident readings.
 
-    Two sentiments contradict each other when one is negative and the other positive: a neutral face under cheerful words does not.
-    Two emotions contradict each other when their likeliest classes differ.
+    Two sentiments contradict each other when one is negative and the other positive: a neutral face under
+    cheerful words does not. Two emotions contradict each other when their likeliest classes differ.
 
     Args:
         readings: Each modality's reading; None where it is absent.

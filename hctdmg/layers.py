@@ -56,7 +56,8 @@ class Attention(nn.Module):
         return attended_BTD, weights_BHTS * present_B11[..., None]
 
     def _split_heads(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        num_samples, num_steps, dim = x_BTD.shape
+        return x_BTD.view(num_samples, num_steps, self.num_heads, dim // self.num_heads).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -122,7 +123,8 @@ class Transformer(nn.Module):
     def _embed(self, x_BTD: Tensor) -> Tensor:
         num_steps, dim = x_BTD.shape[1:]
         positions_TD = sinusoidal_positions(num_steps, dim, x_BTD.device).to(x_BTD.dtype)
-        return self.dropout(math.sqrt(dim) * x_BTD + positions_TD)
+        embedded_BTD: Tensor = self.dropout(math.sqrt(dim) * x_BTD + positions_TD)
+        return embedded_BTD
 
 
 def sinusoidal_positions(num_steps: int, dim: int, device: torch.device) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from hctdmg.config import ModelConfig
 from hctdmg.contract import FeatureContract
 
-FORMAT = "hctdmg-checkpoint"
+FORMAT: Literal["hctdmg-checkpoint"] = "hctdmg-checkpoint"
 FORMAT_VERSION = 1
 
 
@@ -103,7 +103,8 @@ def manifest_from_json(text: bytes) -> Manifest:
         raise CheckpointError(f'manifest has no "format": "{FORMAT}"; is this another program\'s checkpoint?')
     if value.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"manifest has format_version {value.get('format_version')!r}, this program reads {FORMAT_VERSION}: update hctdmg"
+            f"manifest has format_version {value.get('format_version')!r}, "
+            f"this program reads {FORMAT_VERSION}: update hctdmg"
         )
     manifest: Manifest = _read(Manifest, value, "manifest")
     _check(manifest)

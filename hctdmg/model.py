@@ -32,7 +32,8 @@ class Output:
         unimodal: (B, K) of each modality on its own, before any fusion; meaningless where it is absent.
         order_BN: Modality index by role, primary first.
         weights_N: Gate weights in the configured order.
-        attention: Weights (L, B, H, T, S) by "stage1.i.j" (auxiliary i attends to j), "stage2.i" and "self"; None unless asked for.
+        attention: Weights (L, B, H, T, S) by "stage1.i.j" (auxiliary i attends to j), "stage2.i" and "self";
+            None unless asked for.
     """
 
     prediction_BK: Tensor
@@ -63,7 +64,7 @@ class Stream(nn.Module):
         standard_BTD = (x_BTD - self.input_mean_D) / self.input_scale_D * mask_BT1
         local_BTD = self.conv(self.dropout(standard_BTD).transpose(1, 2)).transpose(1, 2)
         # The GRU runs left to right and padding is on the right, so no real step sees any.
-        global_BTD, _ = self.gru(local_BTD)
+        global_BTD: Tensor = self.gru(local_BTD)[0]
         return global_BTD * mask_BT1
 
 

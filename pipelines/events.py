@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.segment import Header
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION: Literal["1.0"] = "1.0"
 EVENT_TYPE = "dev.hctdmg.affect.v1"
 EVENT_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "affect.hctdmg.dev")
 """Namespace of every event_id. Fixed for ever: with another one, replays would no longer repeat their ids."""
