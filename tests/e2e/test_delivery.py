@@ -3,82 +3,32 @@
 One Ray for all tests of this file; each test looks at streams of its own.
 """
 
-import io
-import json
+import http.server
 import os
 import signal
 import threading
 import time
-import wave
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import yaml
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipelines.events import AffectEvent
-from pipelines.segment import SEGMENT_HEADER
 from tests.checkpoints import save_random_checkpoint
 from tests.kafka_broker import KafkaBroker
+from tests.segments import TONE, by_reference, configured, inline
 from tests.topics import Message, Topics, make_topics, wait_until
 from workers import config_file
 from workers.config import Settings
-from workers.config_file import SHIPPED, ConfigFile, read_config_file
 from workers.run import Application, running
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
 NUM_PARTITIONS = 4
 DEADLINE_S = 4.0
-
-
-def tone(seconds: float = 0.3) -> bytes:
-    """A wav of a tone: real media that cost little."""
-    samples = (9000 * np.sin(np.arange(int(16_000 * seconds)) * 0.08)).astype("<i2")
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes(samples.tobytes())
-    return file.getvalue()
-
-
-TONE = tone()
-
-
-def inline(partition: int, segment_id: str, sequence: int = 0, media: bytes = TONE) -> Message:
-    stream = f"stream-{partition}"
-    fields = {"stream_id": stream, "segment_id": segment_id, "sequence": sequence}
-    headers = (
-        ("content-type", b"audio/wav"),
-        (SEGMENT_HEADER, json.dumps(fields).encode()),
-        ("traceparent", f"00-{sequence:032x}-01".encode()),
-    )
-    return Message(partition, stream.encode(), media, headers)
-
-
-def by_reference(partition: int, segment_id: str, uri: str) -> Message:
-    fields = {"stream_id": f"stream-{partition}", "segment_id": segment_id, "uri": uri}
-    return Message(partition, b"key", json.dumps(fields).encode(), (("content-type", b"application/json"),))
-
-
-def configured(topics: Topics, folder: Path, settings: dict[str, Any]) -> ConfigFile:
-    """The shipped config on these topics, of the application that `config_file.IMPORT_PATH` names."""
-    document = yaml.safe_load(SHIPPED.read_text())
-    document["applications"][0]["import_path"] = config_file.IMPORT_PATH
-    path = folder / "ray_config.yaml"
-    path.write_text(yaml.safe_dump(document))
-    names = ("bootstrap_servers", "input_topic", "output_topic", "dead_letter_topic", "group_id", "delivery")
-    ours = {f"kafka.{name}": getattr(topics.config, name) for name in names}
-    return read_config_file(
-        path, [f"{key}={json.dumps(value)}" for key, value in {**ours, **settings}.items()]
-    )
 
 
 @dataclass(frozen=True)
@@ -122,8 +72,32 @@ def dlq(record: ConsumerRecord) -> dict[str, str]:
     }
 
 
+class Silent(http.server.BaseHTTPRequestHandler):
+    """Begins to answer and never ends."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"RIFF")
+        self.wfile.flush()
+        threading.Event().wait(60)
+
+
 @pytest.fixture(scope="module")
-def worker(kafka_broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+def silent_host() -> Iterator[str]:
+    """Host and port of a server that never ends an answer."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def worker(
+    kafka_broker: KafkaBroker, silent_host: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
     folder = tmp_path_factory.mktemp("delivery")
     media = folder / "media"
     media.mkdir()
@@ -132,7 +106,7 @@ def worker(kafka_broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) 
         "model.checkpoint": str(save_random_checkpoint(folder / "checkpoint")),
         "media.allowed_schemes": ["file", "http"],
         "media.allowed_roots": [str(media)],
-        "media.allowed_hosts": [f"127.0.0.1:{port}" for port in range(1024, 1025)],
+        "media.allowed_hosts": [silent_host],
         "flow.segment_deadline_s": DEADLINE_S,
         "flow.retry_backoff_s": 0.05,
     }
@@ -197,6 +171,15 @@ def test_a_segment_that_hangs_is_cut_off_and_its_neighbours_are_not(worker: Work
     assert dlq(letter)["error"] == "DeadlineExceeded"
     assert "segment_deadline_s" in dlq(letter)["message"]
     assert time.monotonic() - begun_s < DEADLINE_S + 30
+
+
+def test_media_that_never_end_meet_the_deadline(worker: Worker, silent_host: str) -> None:
+    uri = f"http://{silent_host}/endless.wav"
+    events, letters = worker.answers([by_reference(2, "endless/1", uri), inline(2, "next/1")])
+    assert [event.segment_id for event in events] == ["next/1"]
+    (letter,) = letters
+    assert dlq(letter)["stage"] == "fetch"
+    assert "segment_deadline_s" in dlq(letter)["message"]
 
 
 def test_a_bug_is_tried_again_alone_then_dead_lettered_with_its_traceback(worker: Worker) -> None:
