@@ -1,0 +1,178 @@
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from workers.attempts import Attempts
+from workers.config import FlowConfig
+from workers.gate import Gate
+from workers.messages import Answer, Failure, FailureKind, Record, Work
+
+ANSWER = Answer(b"key", b"event", ())
+
+
+def record(segment_id: str = "cam/1") -> Record:
+    fields = {"stream_id": "cam", "segment_id": segment_id, "uri": "file:///a.mp4"}
+    return Record("segments", 0, 7, b"cam", json.dumps(fields).encode(), ())
+
+
+def failing(kind: FailureKind, elapsed_s: float = 0.0) -> Failure:
+    return Failure("decode", "SomeError", "what happened", kind, elapsed_s)
+
+
+@dataclass
+class Scripted:
+    """A backend that does what is written down, try by try; then it answers."""
+
+    script: list[Failure]
+    calls: list[str] = field(default_factory=list)
+    budgets_s: list[float] = field(default_factory=list)
+
+    async def together(self, work: Work) -> Answer | Failure:
+        return self._next("together", work)
+
+    async def alone(self, work: Work) -> Answer | Failure:
+        return self._next("alone", work)
+
+    def _next(self, how: str, work: Work) -> Answer | Failure:
+        self.calls.append(how)
+        self.budgets_s.append(work.budget_s)
+        return self.script.pop(0) if self.script else ANSWER
+
+
+def answered(backend: Scripted, one: Record | None = None, **flow: float) -> Answer:
+    config = FlowConfig.model_validate({"retry_backoff_s": 0.001, **flow})
+    return asyncio.run(Attempts(config, backend).answer(record() if one is None else one))
+
+
+def dlq(answer: Answer) -> dict[str, str]:
+    return {name: value.decode() for name, value in answer.headers if name.startswith("dlq-")}
+
+
+@pytest.mark.parametrize(
+    ("failures", "calls", "attempts"),
+    [
+        (["segment"], ["together"], 1),
+        (["transient"] * 3, ["together"] * 3, 3),
+        (["unexpected"] * 2, ["together", "alone"], 2),
+        (["death"] * 3, ["together", "alone", "alone"], 3),
+        (["displaced", "segment"], ["together", "together"], 1),
+        (["death", "displaced", "displaced", "segment"], ["together", "alone", "alone", "alone"], 2),
+    ],
+)
+def test_what_becomes_a_dead_letter_and_after_which_tries(
+    failures: list[FailureKind], calls: list[str], attempts: int
+) -> None:
+    backend = Scripted([failing(kind) for kind in failures])
+    answer = answered(backend, max_attempts=3, max_deaths=2)
+    assert backend.calls == calls
+    assert answer.failure is not None
+    assert answer.value == record().value
+    assert (dlq(answer)["dlq-stage"], dlq(answer)["dlq-error"]) == ("decode", "SomeError")
+    assert "what happened" in dlq(answer)["dlq-message"]
+    assert dlq(answer)["dlq-attempts"] == str(attempts)
+
+
+@pytest.mark.parametrize("kind", ["transient", "unexpected", "death", "displaced"])
+def test_what_passes_is_answered(kind: FailureKind) -> None:
+    assert answered(Scripted([failing(kind)])) == ANSWER
+
+
+def test_the_deadline_covers_every_try_and_the_waits_between() -> None:
+    backend = Scripted([failing("transient", elapsed_s=3.0)] * 9)
+    answer = answered(backend, segment_deadline_s=10.0, max_attempts=9)
+    assert answer.failure is not None
+    assert "10 s" in answer.failure.message
+    assert len(backend.calls) == 4
+    assert backend.budgets_s == pytest.approx([10.0, 7.0, 4.0, 1.0], abs=0.1)
+
+
+def test_replicas_that_restart_cost_a_segment_none_of_its_time() -> None:
+    backend = Scripted([failing("displaced"), failing("death"), failing("displaced")])
+    assert answered(backend, segment_deadline_s=1.0) == ANSWER
+    assert set(backend.budgets_s) == {1.0}
+
+
+def test_a_record_that_is_no_segment_is_never_tried() -> None:
+    backend = Scripted([])
+    answer = answered(backend, Record("segments", 0, 7, None, b"no json", ()))
+    assert backend.calls == []
+    assert dlq(answer)["dlq-stage"] == "parse"
+
+
+def test_a_bug_in_the_backend_is_a_dead_letter_with_its_traceback() -> None:
+    class Broken(Scripted):
+        async def together(self, work: Work) -> Answer | Failure:
+            raise KeyError(work.source.offset)
+
+    answer = answered(Broken([]))
+    assert dlq(answer)["dlq-error"] == "KeyError"
+    assert "Traceback" in dlq(answer)["dlq-message"]
+
+
+def test_suspects_are_tried_one_by_one() -> None:
+    class Crowd(Scripted):
+        num_alone = 0
+
+        async def together(self, _: Work) -> Answer | Failure:
+            return failing("death")
+
+        async def alone(self, _: Work) -> Answer | Failure:
+            self.num_alone += 1
+            assert self.num_alone == 1
+            await asyncio.sleep(0.001)
+            self.num_alone -= 1
+            return ANSWER
+
+    async def all_at_once() -> list[Answer]:
+        attempts = Attempts(FlowConfig(retry_backoff_s=0.001), Crowd([]))
+        return await asyncio.gather(*(attempts.answer(record(f"cam/{n}")) for n in range(10)))
+
+    assert asyncio.run(all_at_once()) == [ANSWER] * 10
+
+
+def run(coroutine: Callable[[Gate], Coroutine[Any, Any, None]], size: int) -> None:
+    asyncio.run(coroutine(Gate(size)))
+
+
+def test_a_gate_lets_several_in_together_or_one_alone() -> None:
+    inside: list[str] = []
+    seen: list[list[str]] = []
+
+    async def visit(gate: Gate, name: str) -> None:
+        async with gate.alone() if name.startswith("alone") else gate.together():
+            inside.append(name)
+            seen.append(sorted(inside))
+            await asyncio.sleep(0.001)
+            inside.remove(name)
+
+    async def all_visit(gate: Gate) -> None:
+        await asyncio.gather(*(visit(gate, name) for name in ("a", "b", "c", "alone", "d", "alone-2", "e")))
+
+    run(all_visit, 2)
+    assert max(map(len, seen)) == 2
+    assert [group for group in seen if any(name.startswith("alone") for name in group)] == [
+        ["alone"],
+        ["alone-2"],
+    ]
+
+
+def test_who_gives_up_waiting_at_a_gate_leaves_it_as_it_was() -> None:
+    async def give_up(gate: Gate) -> None:
+        async with gate.together():
+            waiting = asyncio.ensure_future(_enter_alone(gate))
+            await asyncio.sleep(0.001)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        async with asyncio.timeout(1), gate.alone():
+            pass
+
+    run(give_up, 2)
+
+
+async def _enter_alone(gate: Gate) -> None:
+    async with gate.alone():
+        pass
