@@ -98,7 +98,9 @@ def make_scenes(world: World, plans: Sequence[_Plan], rng: np.random.Generator) 
         smiles = [float(smile) for smile in smile_B]
         for sample, face_TD in zip(samples, faces, strict=True):
             sample["vision"] = face_TD
-    feelings = [_feel(sentiment, smile, has_audio, rng) for sentiment, smile in zip(texts, smiles, strict=True)]
+    feelings = [
+        _feel(sentiment, smile, has_audio, rng) for sentiment, smile in zip(texts, smiles, strict=True)
+    ]
     if has_audio:
         heard = [max(2, round(plan.duration_s * audio.STEPS_HZ)) for plan in plans]
         voices = world.draw_voices(np.array([feeling.arousal for feeling in feelings]), heard, rng)
@@ -141,7 +143,9 @@ def text_batches(
     """Texts alone, by like length."""
     order = np.argsort([len(passage.values_TD) + rng.normal(0, 2) for passage in passages])
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [_text_batch([passages[index] for index in chunks[place]]) for place in rng.permutation(len(chunks))]
+    return [
+        _text_batch([passages[index] for index in chunks[place]]) for place in rng.permutation(len(chunks))
+    ]
 
 
 def _text_batch(passages: Sequence[Passage]) -> LabelledBatch:
@@ -159,13 +163,15 @@ def scenes_of(
         yield make_scenes(world, plans, rng)
 
 
-def _feel(
-    sentiment: float | None, smile: float | None, has_audio: bool, rng: np.random.Generator
-) -> Feeling:
-    shown = sentiment if sentiment is not None else SMILE_SENTIMENT * smile if smile is not None else rng.normal(0, 1.3)
-    arousal = float(
-        np.clip(CALM + STRENGTH_TO_AROUSAL * abs(shown) / 3 + rng.normal(0, AROUSAL_SD), 0, 1)
+def _feel(sentiment: float | None, smile: float | None, has_audio: bool, rng: np.random.Generator) -> Feeling:
+    shown = (
+        sentiment
+        if sentiment is not None
+        else SMILE_SENTIMENT * smile
+        if smile is not None
+        else rng.normal(0, 1.3)
     )
+    arousal = float(np.clip(CALM + STRENGTH_TO_AROUSAL * abs(shown) / 3 + rng.normal(0, AROUSAL_SD), 0, 1))
     size = abs(rng.normal(VOICE_SIZE + VOICE_SIZE_PER_AROUSAL * arousal, VOICE_SIZE_SD))
     voice = float(min(3.0, size) * rng.choice((-1, 1))) if has_audio else None
     face_is_true = bool(rng.random() < BELIES_WORDS * (smile or 0.0))

@@ -27,7 +27,9 @@ SDIST = "vaderSentiment-3.3.2.tar.gz"
 SDIST_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 REQUIREMENT = "vaderSentiment==3.3.2"
 ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
-CITATION = "Hutto & Gilbert, VADER, ICWSM 2014: rated sentences inside the sdist of vaderSentiment 3.3.2 (MIT)"
+CITATION = (
+    "Hutto & Gilbert, VADER, ICWSM 2014: rated sentences inside the sdist of vaderSentiment 3.3.2 (MIT)"
+)
 FILES = {
     "tweets": "tweets_GroundTruth.txt",
     "products": "amazonReviewSnippets_GroundTruth.txt",

@@ -138,9 +138,7 @@ def _train_senses(model: HctDmg, world: World, config: StarterConfig, report: Re
     train(model, make_epoch, stream_objective, likelihood, how, lambda result: report("senses", result))
 
 
-def _train_fusion(
-    model: HctDmg, corpus: Corpus, world: World, config: StarterConfig, report: Report
-) -> None:
+def _train_fusion(model: HctDmg, corpus: Corpus, world: World, config: StarterConfig, report: Report) -> None:
     def make_epoch(epoch: int) -> SceneBatches:
         rng = np.random.default_rng([config.seed, 3, epoch])
         passages = [

@@ -9,7 +9,7 @@ No one has labelled what our face and voice features mean, so their direction is
   Scherer 1996, JPSP 70, 614-636; Juslin & Laukka 2003, Psychological Bulletin 129, 770-814, table 7); valence
   is hardly heard (Goudbeek & Scherer 2010, JASA 128, 1322-1336). A voice's own truth therefore has a size that
   follows arousal and a sign that nothing in the voice tells: its head can only learn to be unsure.
-- Arousal rises weakly with the strength of feeling, pleasant or not (Kuppens et al. 2013, Psych. Bulletin 139, 917-940).
+- Arousal rises weakly with the strength of feeling, pleasant or not (Kuppens et al. 2013, Psych. Bull. 139, 917-940).
 - People smile while they say unpleasant things, out of politeness or irony (Ekman 1985, Telling Lies, chapter 5).
 
 The sequences come from processes whose parameters were measured on clips (`measured.json`). What the fused score should
