@@ -97,7 +97,7 @@ def manifest_from_json(text: bytes) -> Manifest:
     """
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"manifest is not JSON: {error}") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise CheckpointError(f'manifest has no "format": "{FORMAT}"; is this another program\'s checkpoint?')

@@ -21,6 +21,12 @@ def run(model: HctDmg, *samples: Sample, want_attention: bool = False) -> Output
     return output
 
 
+def gate_gradient(model: HctDmg, batch: Batch) -> torch.Tensor | None:
+    model.zero_grad(set_to_none=True)
+    model(batch).prediction_BK.sum().backward()
+    return model.gate.logits_N.grad
+
+
 def test_has_the_size_the_paper_states() -> None:
     num_parameters = HctDmg(ModelConfig(MULT_WIDTHS)).num_parameters
     print(f"HCT-DMG at MulT's widths 300/74/35, d = 40: {num_parameters:,} parameters")
@@ -170,16 +176,13 @@ def test_the_gate_learns_until_it_is_frozen() -> None:
     config = small_config()
     model = make_model(config).train()
     batch = collate([make_sample(config, dict.fromkeys(config.names, 4))], config.widths)
-    model(batch).prediction_BK.sum().backward()
-    assert model.gate.logits_N.grad is not None
-    assert model.gate.logits_N.grad.abs().max() > 0
-    model.zero_grad(set_to_none=True)
+    gradient_N = gate_gradient(model, batch)
+    assert gradient_N is not None
+    assert gradient_N.abs().max() > 0
     model.gate.freeze()
-    model(batch).prediction_BK.sum().backward()
-    assert model.gate.logits_N.grad is None
+    assert gate_gradient(model, batch) is None
     model.gate.freeze(False)
-    model(batch).prediction_BK.sum().backward()
-    assert model.gate.logits_N.grad is not None
+    assert gate_gradient(model, batch) is not None
 
 
 def test_gradients_stay_finite_when_modalities_are_missing() -> None:
