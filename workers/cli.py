@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workers.output import EXIT_FAILURE, EXIT_INTERRUPTED, report, working
+from workers.output import EXIT_FAILURE, EXIT_INTERRUPTED, note, report, working
 
 app = typer.Typer(
     name="hctdmg",
@@ -187,7 +187,9 @@ def _run(
         from workers.config_file import read_config_file
         from workers.run import run_worker
 
-    return run_worker(read_config_file(config, overrides or ()), address)
+    found = read_config_file(config, overrides or ())
+    note(f"settings from {found.path}")
+    return run_worker(found, address)
 
 
 @app.command("submit")
