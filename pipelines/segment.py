@@ -20,7 +20,7 @@ INLINE_CONTENT_TYPES = ("video/mp4", "video/mp2t", "video/mpeg", "video/webm", "
 """Content types whose value is the media itself; any "audio/..." is one too."""
 
 MAX_STREAM_S = 1e12
-"""Room for times counted from 1970 in seconds or milliseconds; a larger one is damage."""
+"""Room for times counted from 1970 (1.8e9 s); a larger one is damage."""
 MAX_SEGMENT_S = 86_400.0
 """A day: more than any transcript or segment spans, and little enough to reckon with safely."""
 MAX_COUNT = 2**63 - 1

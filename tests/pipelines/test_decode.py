@@ -139,7 +139,7 @@ def test_equal_channels_are_as_loud_as_one(layout: str, codec: str) -> None:
     assert np.abs(audio[8000:24_000]).max() <= 1.0
 
 
-@pytest.mark.parametrize("frames_hz", [1.0, 5.0, 7.0, 30.0, 100.0])
+@pytest.mark.parametrize("frames_hz", [5.0, 7.0, 30.0])
 def test_frames_that_need_not_be_decoded_change_nothing(clips: dict[str, bytes], frames_hz: float) -> None:
     for name in ("mp4", "mpegts-mpeg2", "mpeg", "mpeg4", "webm"):
         with av.open(io.BytesIO(clips[name])) as container:
@@ -429,7 +429,7 @@ def test_libav_says_nothing_on_stderr(clips: dict[str, bytes], capfd: pytest.Cap
 @pytest.mark.parametrize("name", CLIPS)
 def test_any_damage_gives_media_or_a_segment_error(clips: dict[str, bytes], name: str) -> None:
     dice = random.Random(name)
-    for _ in range(25):
+    for _ in range(15):
         outcome(damaged(clips[name], dice))
 
 
@@ -452,7 +452,7 @@ def damaged(media: bytes, dice: random.Random) -> bytes:
     return bytes(copy)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     head=st.sampled_from(
         [b"", b"\x00\x00\x00\x18ftypisom", b"\x1aE\xdf\xa3", b"OggS", b"fLaC", b"RIFF\x00\x00\x00\x00WAVE"]
