@@ -80,6 +80,7 @@ class SegmentConsumer:
     ) -> None:
         set_up_logging(settings.telemetry)
         self._settings = settings
+        self._instance = settings.kafka.instance or ray.get_runtime_context().get_session_name()
         self._loop = asyncio.get_running_loop()
         self._attempts = Attempts(settings.flow, ServeBackend(extractor, model))
         self._stopping = threading.Event()
@@ -93,7 +94,7 @@ class SegmentConsumer:
         return Status(
             replica=serve.get_replica_context().replica_tag,
             pid=os.getpid(),
-            identity=identity(self._settings),
+            identity=self._identity(),
             is_done=not self._thread.is_alive(),
             progress=None if session is None else session.progress,
         )
@@ -128,7 +129,7 @@ class SegmentConsumer:
 
     def _consume(self) -> None:
         """One session."""
-        name = identity(self._settings)
+        name = self._identity()
         try:
             session = Session(self._settings, name, self._submit)
         except KafkaError as error:
@@ -137,23 +138,22 @@ class SegmentConsumer:
             return
         self._session = session
         # Serve gives a replica another rank when one with a lower rank has left; another may get the old one.
-        session.run(lambda: self._stopping.is_set() or identity(self._settings) != name)
+        session.run(lambda: self._stopping.is_set() or self._identity() != name)
         session.leave()
 
     def _submit(self, record: Record) -> "Future[Answer]":
         return asyncio.run_coroutine_threadsafe(self._attempts.answer(record), self._loop)
 
+    def _identity(self) -> str:
+        """This replica's name in the consumer group: group, application instance, and the replica's rank.
 
-def identity(settings: Settings) -> str:
-    """This replica's name in the consumer group: group, application instance, and the replica's rank.
-
-    It is the same again after the replica was killed, so that its successor takes over at once, and it is no
-    other live replica's. What Kafka does not allow in such a name is replaced.
-    """
-    instance = settings.kafka.instance or ray.get_runtime_context().get_session_name()
-    context = serve.get_replica_context()
-    name = f"{settings.kafka.group_id}.{instance}.{context.app_name}.{context.rank.rank}"
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-MAX_NAME:]
+        It is the same again after the replica was killed, so that its successor takes over at once, and it
+        is no other live replica's. What Kafka does not allow in such a name is replaced.
+        """
+        context = serve.get_replica_context()
+        group = self._settings.kafka.group_id
+        name = f"{group}.{self._instance}.{context.app_name}.{context.rank.rank}"
+        return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-MAX_NAME:]
 
 
 class ServeBackend:

@@ -155,11 +155,12 @@ def running(
         client.deploy_apps(document)
         try:
             application.wait_until_running()
-            application.wait_until_consuming()
-            yield application
-        finally:
-            if serve.status().applications:
+            try:
+                application.wait_until_consuming()
+                yield application
+            finally:
                 application.drain()
+        finally:
             if address is not None:
                 serve.delete(application.name)
     finally:
