@@ -3,8 +3,9 @@
 Knows passages, truths and batches. Does not know models or training.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import torch
@@ -54,7 +55,9 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
+    """A sample before its face and voice are drawn; no passage means no text."""
+
     passage: Passage | None
     presence: Presence
     duration_s: float
@@ -62,16 +65,16 @@ class _Plan:
 
 def plan_batches(
     passages: Sequence[Passage], num_without_text: int, batch_size: int, rng: np.random.Generator
-) -> list[list[_Plan]]:
+) -> list[list[Plan]]:
     """Who comes with whom: every batch has one combination of modalities and samples of like length.
 
     One combination, because roles then agree within the batch; like length, because padding costs time.
     """
     plans = [
-        _Plan(passage, _pick(WITH_TEXT, rng), _spoken_s(len(passage.values_TD), rng)) for passage in passages
+        Plan(passage, _pick(WITH_TEXT, rng), _spoken_s(len(passage.values_TD), rng)) for passage in passages
     ]
     plans += [
-        _Plan(None, _pick(WITHOUT_TEXT, rng), float(rng.uniform(*SILENT_CLIP_S)))
+        Plan(None, _pick(WITHOUT_TEXT, rng), float(rng.uniform(*SILENT_CLIP_S)))
         for _ in range(num_without_text)
     ]
     batches = []
@@ -83,7 +86,7 @@ def plan_batches(
     return [batches[index] for index in rng.permutation(len(batches))]
 
 
-def make_scenes(world: World, plans: Sequence[_Plan], rng: np.random.Generator) -> list[Scene]:
+def make_scenes(world: World, plans: Sequence[Plan], rng: np.random.Generator) -> list[Scene]:
     """Draw the faces and voices of samples that have the same modalities."""
     _, has_audio, has_vision = plans[0].presence
     texts = [None if plan.passage is None else plan.passage.sentiment for plan in plans]
@@ -123,29 +126,48 @@ def label(scenes: Sequence[Scene]) -> LabelledBatch:
     )
 
 
-class SceneBatches(Sequence[LabelledBatch]):  # type: ignore[misc]
-    """An epoch whose batches are drawn when they are asked for: together they would not fit into memory."""
+class LazyBatches(Sequence[LabelledBatch]):
+    """An epoch whose batches are made when they are asked for: together they would fill the memory.
 
-    def __init__(self, world: World, plans: list[list[_Plan]], seed: Sequence[int]) -> None:
-        self._world, self._plans, self._seed = world, plans, seed
+    Args:
+        num_batches: How many there are.
+        make: Makes one by its index.
+    """
+
+    def __init__(self, num_batches: int, make: Callable[[int], LabelledBatch]) -> None:
+        self._num_batches, self._make = num_batches, make
 
     def __len__(self) -> int:
-        return len(self._plans)
+        return self._num_batches
 
-    def __getitem__(self, index: int) -> LabelledBatch:  # type: ignore[override]
-        rng = np.random.default_rng([*self._seed, index])
-        return label(make_scenes(self._world, self._plans[index], rng))
+    @overload
+    def __getitem__(self, index: int) -> LabelledBatch: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[LabelledBatch]: ...
+    def __getitem__(self, index: int | slice) -> LabelledBatch | list[LabelledBatch]:
+        """The batch, or those of a slice, made anew."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        return self._make(index % len(self))
 
 
-def text_batches(
-    passages: Sequence[Passage], batch_size: int, rng: np.random.Generator
-) -> list[LabelledBatch]:
+def scene_batches(world: World, plans: Sequence[Sequence[Plan]], seed: Sequence[int]) -> LazyBatches:
+    """The batches of plans; each is the same whenever it is asked for."""
+
+    def make(index: int) -> LabelledBatch:
+        return label(make_scenes(world, plans[index], np.random.default_rng([*seed, index])))
+
+    return LazyBatches(len(plans), make)
+
+
+def text_batches(passages: Sequence[Passage], batch_size: int, rng: np.random.Generator) -> LazyBatches:
     """Texts alone, by like length."""
     order = np.argsort([len(passage.values_TD) + rng.normal(0, 2) for passage in passages])
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [
-        _text_batch([passages[index] for index in chunks[place]]) for place in rng.permutation(len(chunks))
-    ]
+    shuffled = [chunks[place] for place in rng.permutation(len(chunks))]
+    return LazyBatches(len(shuffled), lambda index: _text_batch([passages[i] for i in shuffled[index]]))
 
 
 def _text_batch(passages: Sequence[Passage]) -> LabelledBatch:

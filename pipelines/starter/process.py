@@ -51,7 +51,8 @@ class Process:
     def within_sd_D(self) -> FloatArray:
         """Standard deviation of each column inside a sequence."""
         loadings_RD = np.array(self.loadings)
-        return np.sqrt(np.square(loadings_RD).sum(axis=0) + np.square(self.residual_sd))
+        sd_D: FloatArray = np.sqrt(np.square(loadings_RD).sum(axis=0) + np.square(self.residual_sd))
+        return sd_D
 
     def draw(self, level_BD: FloatArray, num_steps: int, rng: np.random.Generator) -> FloatArray:
         """Sequences, (B, T, D).
@@ -115,7 +116,8 @@ def _autoregressive(
 def _lag_one(sequences: Sequence[FloatArray]) -> FloatArray:
     products = sum((x_TD[1:] * x_TD[:-1]).sum(axis=0) for x_TD in sequences)
     squares = sum(np.square(x_TD[:-1]).sum(axis=0) for x_TD in sequences)
-    return np.clip(products / np.maximum(squares, 1e-12), 0.0, MAX_RHO)
+    rho: FloatArray = np.clip(products / np.maximum(squares, 1e-12), 0.0, MAX_RHO)
+    return rho
 
 
 def _numbers(values: FloatArray) -> Numbers:

@@ -13,7 +13,6 @@ from hctdmg.config import ModalityConfig, ModelConfig
 from hctdmg.model import HctDmg
 from hctdmg.training.metrics import pearson
 from hctdmg.training.objectives import (
-    LabelledBatch,
     full_objective,
     laplace_nll,
     read_streams,
@@ -21,7 +20,15 @@ from hctdmg.training.objectives import (
 )
 from hctdmg.training.trainer import EpochResult, TrainingConfig, train
 from pipelines.starter.corpus import Corpus, Passage
-from pipelines.starter.mixture import WIDTHS, SceneBatches, label, plan_batches, scenes_of, text_batches
+from pipelines.starter.mixture import (
+    WIDTHS,
+    LazyBatches,
+    label,
+    plan_batches,
+    scene_batches,
+    scenes_of,
+    text_batches,
+)
 from pipelines.starter.world import World
 
 Report = Callable[[str, EpochResult], None]
@@ -103,7 +110,7 @@ def _set_statistics(model: HctDmg, corpus: Corpus, world: World, seed: int) -> N
 
 
 def _train_text(model: HctDmg, corpus: Corpus, config: StarterConfig, report: Report) -> None:
-    def make_epoch(epoch: int) -> list[LabelledBatch]:
+    def make_epoch(epoch: int) -> LazyBatches:
         rng = np.random.default_rng([config.seed, 1, epoch])
         passages = [
             *corpus.rated["train"],
@@ -124,10 +131,10 @@ def _train_text(model: HctDmg, corpus: Corpus, config: StarterConfig, report: Re
 
 
 def _train_senses(model: HctDmg, world: World, config: StarterConfig, report: Report) -> None:
-    def make_epoch(epoch: int) -> SceneBatches:
+    def make_epoch(epoch: int) -> LazyBatches:
         rng = np.random.default_rng([config.seed, 2, epoch])
         plans = plan_batches([], config.scenes_per_sense_epoch, SENSE_BATCH, rng)
-        return SceneBatches(world, plans, (config.seed, 2, epoch))
+        return scene_batches(world, plans, (config.seed, 2, epoch))
 
     chosen_on = [label(scenes) for scenes in scenes_of(world, [], config.select_scenes, config.seed + 2)]
 
@@ -139,14 +146,14 @@ def _train_senses(model: HctDmg, world: World, config: StarterConfig, report: Re
 
 
 def _train_fusion(model: HctDmg, corpus: Corpus, world: World, config: StarterConfig, report: Report) -> None:
-    def make_epoch(epoch: int) -> SceneBatches:
+    def make_epoch(epoch: int) -> LazyBatches:
         rng = np.random.default_rng([config.seed, 3, epoch])
         passages = [
             *_some(corpus.rated["train"], config.rated_per_fusion_epoch, rng),
             *_some([*corpus.composed, *corpus.words], config.composed_per_fusion_epoch, rng),
         ]
         plans = plan_batches(passages, config.without_text_per_fusion_epoch, FUSION_BATCH, rng)
-        return SceneBatches(world, plans, (config.seed, 3, epoch))
+        return scene_batches(world, plans, (config.seed, 3, epoch))
 
     passages = corpus.rated["select"][: config.select_scenes]
     scenes = scenes_of(world, passages, config.select_scenes // 4, config.seed + 3)

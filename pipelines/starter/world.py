@@ -183,7 +183,7 @@ class World:
         spread_D = np.maximum(
             config.level_spread * np.array(process.level_sd), config.least_level_spread * process.within_sd_D
         )
-        return rng.standard_normal((num_samples, len(spread_D))) * spread_D
+        return np.asarray(rng.standard_normal((num_samples, len(spread_D))) * spread_D)
 
     def _draw(
         self, process: Process, level_BD: FloatArray, num_steps: int, rng: np.random.Generator
@@ -194,7 +194,7 @@ class World:
 
     def _arousal_effect_D(self, process: Process) -> FloatArray:
         effects_D = np.array([self._config.arousal_effects.get(name, 0.0) for name in audio.COLUMNS])
-        return effects_D * process.within_sd_D
+        return np.asarray(effects_D * process.within_sd_D)
 
 
 def _decibel_effect_D() -> FloatArray:
