@@ -67,6 +67,6 @@ def _incongruity(prediction: Prediction) -> Incongruity:
 
 
 def _reading(reading: ModelReading | None) -> Reading | None:
-    if reading is None or reading.score is None:
+    if reading is None:
         return None
-    return Reading(score=reading.score, confidence=reading.confidence)
+    return Reading(score=reading.score, confidence=reading.confidence, label=reading.label)

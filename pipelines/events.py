@@ -53,11 +53,14 @@ class Reading(_Message):
     """What one modality says on its own.
 
     Attributes:
+        score: Sentiment; null for a checkpoint of emotions.
+        label: The class it reads: "negative", "neutral" or "positive", or an emotion.
         confidence: Calibrated probability that the reading's class (negative, neutral, positive) is right.
     """
 
-    score: Score
+    score: Score | None
     confidence: Probability
+    label: str | None = None
 
 
 class Incongruity(_Message):

@@ -142,4 +142,5 @@ def reading_text(reading: Reading | None, with_confidence: bool) -> Text:
     if reading is None:
         return Text("-", "dim")
     confidence = f" {reading.confidence:.0%}" if with_confidence else ""
-    return Text(f"{reading.score:+.1f}{confidence}", "" if reading.confidence >= 0.5 else "dim")
+    said = f"{reading.score:+.1f}" if reading.score is not None else reading.label
+    return Text(f"{said}{confidence}", "" if reading.confidence >= 0.5 else "dim")

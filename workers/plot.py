@@ -115,7 +115,7 @@ def _readings(axes: Axes, events: Sequence[AffectEvent], name: str, index: int, 
     share = (index + 1) / (num_modalities + 1)
     for event in events:
         reading = event.incongruity.readings.get(name)
-        if reading is None:
+        if reading is None or reading.score is None:
             continue
         axes.scatter(
             event.start_s + share * event.duration_s,
