@@ -44,7 +44,8 @@ def test_a_neutral_face_under_cheerful_words_is_no_contradiction_however_far() -
 
 def test_opposite_but_close_is_no_contradiction() -> None:
     found = assess({"text": sentiment(0.6), "vision": sentiment(-0.6)}, 0.6, 0.4)
-    assert (found.status, found.score) == ("congruent", pytest.approx(0.2))
+    assert found.status == "congruent"
+    assert found.score == pytest.approx(0.2)
 
 
 def test_the_pair_is_the_one_that_is_furthest_apart() -> None:
