@@ -65,7 +65,7 @@ def demo(videos: Sequence[Video], segment_s: float, overrides: Sequence[str], as
             stack.enter_context(running(config))
         note(f"ready: embedded broker at {broker.bootstrap_servers}, for demonstration only")
         show = _stream(videos, segment_s, config.settings, folder, as_json)
-    return _sum_up(show)
+        return _sum_up(show)
 
 
 def _try_to_cut(videos: Sequence[Video], segment_s: float) -> None:
