@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -65,7 +66,7 @@ def submissions(
         first_start_s: Where in the stream the file begins.
 
     Raises:
-        SegmentError: The file can't be read or cut.
+        SegmentError: The file can't be read or cut, or its id or transcript is not what a segment may hold.
     """
     texts = iter(_divided(transcript, path, segment_s, media)) if isinstance(transcript, str) else None
     words = transcript.words if isinstance(transcript, Transcript) else ()
@@ -75,19 +76,28 @@ def submissions(
         said = tuple(word for word in words if reached_s <= _middle_s(word) < until_s)
         reached_s = until_s
         sequence = first_sequence + piece.sequence
-        segment = Segment(
+        transcript_here: Transcript | str | None = None
+        if texts:
+            transcript_here = next(texts)
+        elif transcript:
+            transcript_here = Transcript(words=_within(piece, said))
+        segment = _checked(
             stream_id=stream_id,
             segment_id=f"{stream_id}/{sequence}",
             sequence=sequence,
             start_s=first_start_s + piece.start_s,
             duration_s=piece.duration_s,
-            transcript=next(texts)
-            if texts
-            else Transcript(words=_within(piece, said))
-            if transcript
-            else None,
+            transcript=transcript_here,
         )
         yield Submission(segment, piece)
+
+
+def _checked(**fields: Any) -> Segment:
+    try:
+        return Segment(**fields)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise SegmentError("parse", f"{problem['loc'][0]}: {problem['msg']}") from None
 
 
 def read_transcript(text_or_file: str) -> Transcript | str:

@@ -120,3 +120,14 @@ def test_a_json_transcript_that_is_none_is_named_in_one_line(tmp_path: Path, con
 def test_a_transcript_file_that_is_missing_is_not_taken_for_words() -> None:
     with pytest.raises(ConfigError, match="no such file"):
         read_transcript("talk.txt")
+
+
+@pytest.mark.parametrize(
+    ("stream_id", "transcript", "message"),
+    [("cam\x00", None, "stream_id"), ("cam", "word " * 80_000, "transcript"), ("", None, "stream_id")],
+)
+def test_what_no_segment_may_hold_is_one_clear_error(
+    clip: Clip, stream_id: str, transcript: str | None, message: str
+) -> None:
+    with pytest.raises(SegmentError, match=message):
+        list(submissions(clip.path, stream_id, 5.0, transcript, MediaConfig()))
