@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from ray import serve
 from ray.serve._private import api as serve_api
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from pipelines.errors import ConfigError, HctDmgError
 from workers.app import preflight
@@ -64,7 +64,7 @@ class Application:
             overview := serve.status().applications.get(self.name)
         ) is None or overview.status != "RUNNING":
             if overview is not None and overview.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise DeployError(f"the application does not start: {_last_line(overview.message)}")
+                raise DeployError(f"the application does not start: {_why(overview)}")
             if time.monotonic() > deadline_s:
                 raise DeployError(
                     f"the application did not start within {START_TIMEOUT_S:g} s; {_resources()}"
@@ -223,9 +223,13 @@ def _checked(config: ConfigFile) -> ServeDeploySchema:
         raise ConfigError(f"{config.path}: {where}: {problem['msg']}") from None
 
 
-def _last_line(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return lines[-1] if lines else "Serve does not say why"
+def _why(overview: ApplicationStatusOverview) -> str:
+    """The last line of the traceback of each deployment that failed, else what Serve says of all."""
+    failed = {
+        name: found.message for name, found in overview.deployments.items() if found.status == "DEPLOY_FAILED"
+    }
+    reasons = failed or {"application": overview.message}
+    return "; ".join(f"{name}: {(text.strip().splitlines() or ['?'])[-1]}" for name, text in reasons.items())
 
 
 def _resources() -> str:
