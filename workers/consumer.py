@@ -22,9 +22,10 @@ from kafka.errors import KafkaError
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from pipelines.errors import Stage
+from pipelines.errors import ConfigError, Stage
 from workers.attempts import Attempts
 from workers.config import Settings
+from workers.kafka import check_reachable
 from workers.messages import Answer, Failure, FailureKind, Record, Work
 from workers.session import Progress, Session
 from workers.telemetry import set_up_logging
@@ -131,8 +132,10 @@ class SegmentConsumer:
         """One session."""
         name = self._identity()
         try:
+            # First, because each client that can't connect leaves a thread behind.
+            check_reachable(self._settings.kafka)
             session = Session(self._settings, name, self._submit)
-        except KafkaError as error:
+        except (ConfigError, KafkaError) as error:
             log.warning("no session with %s yet: %s", self._settings.kafka.bootstrap_servers, error)
             self._stopping.wait(RECONNECT_S)
             return

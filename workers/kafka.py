@@ -130,7 +130,7 @@ def check_topics(config: KafkaConfig, topics: Sequence[str]) -> dict[str, int]:
     Raises:
         ConfigError: The broker can't be reached, or lacks one of them.
     """
-    _check_reachable(config)
+    check_reachable(config)
     found = _ask_partitions(config, topics)
     for topic in topics:
         if not found.get(topic):
@@ -144,8 +144,12 @@ def _servers(config: KafkaConfig) -> list[str]:
     return [server.strip() for server in config.bootstrap_servers.split(",") if server.strip()]
 
 
-def _check_reachable(config: KafkaConfig) -> None:
-    """A plain connection to any of the servers; says why at once, where the client would try on."""
+def check_reachable(config: KafkaConfig) -> None:
+    """Make a plain connection to any of the servers: says why at once, where the client would try on.
+
+    Raises:
+        ConfigError: None of them accepts one.
+    """
     reasons = []
     for server in _servers(config):
         host, _, port = server.rpartition(":")

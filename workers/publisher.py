@@ -6,10 +6,10 @@
     3. add the next offsets, with the consumer's group generation: a consumer that lost its partitions is
        refused (KIP-447)
     4. commit
-On any refusal the producer is replaced by a new one with the same identity, whose first act is to abort
-what the old one left open: nothing of it is ever seen, and the answers stay in the window for another try.
-A producer or a consumer that finds its identity taken over by another process does not do that: the error
-is raised.
+If the broker refuses, the producer is replaced by a new one with the same identity, whose first act is to
+abort what the old one left open: nothing of it is ever seen, and the answers stay in the window for another
+try. Any other error, above all that another process has taken over this identity, is raised: the process
+ends, and the next one begins at the committed offsets.
 
 `at_least_once`: send, wait for every delivery report, then commit the offsets.
 
@@ -18,10 +18,18 @@ Knows topics, partitions and transactions. Does not know where answers come from
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import FencedInstanceIdError, KafkaError, MessageSizeTooLargeError, ProducerFencedError
+from kafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from kafka.structs import OffsetAndMetadata
 
 from workers.config import KafkaConfig
@@ -34,12 +42,36 @@ log = logging.getLogger(__name__)
 Batch = Mapping[int, Sequence[Entry[Answer]]]
 """Answered records of each input partition, oldest first."""
 
-Sent = tuple[int, int, Any]
-"""Partition and offset of an answered record, and the client's future for the receipt of its answer."""
-
 Offsets = dict[TopicPartition, OffsetAndMetadata]
 
 NO_EPOCH = -1
+
+REFUSALS = (
+    MessageSizeTooLargeError,
+    # The group has another generation: the next poll joins it, and says which partitions are still ours.
+    CommitFailedError,
+    RebalanceInProgressError,
+    IllegalGenerationError,
+    UnknownMemberIdError,
+)
+"""Errors with which nothing was committed and the client has nothing more to send."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An answer on its way.
+
+    Attributes:
+        partition: Of the answered record.
+        offset: Of the answered record.
+        answer: What was sent.
+        receipt: The client's future for the broker's receipt.
+    """
+
+    partition: int
+    offset: int
+    answer: Answer
+    receipt: Any
 
 
 class UnknownOutcomeError(RuntimeError):
@@ -71,8 +103,8 @@ class Publisher:
             the partitions are still owned.
 
         Raises:
-            KafkaError: It never will; this producer or its consumer was replaced by another.
-            UnknownOutcomeError: Nobody knows; a new session must go on from the committed offsets.
+            KafkaError: It never will, as when this producer or its consumer was replaced by another.
+            UnknownOutcomeError: Nobody knows. In both cases a new session goes on from the committed offsets.
         """
         offsets = {
             TopicPartition(self._config.input_topic, partition): OffsetAndMetadata(
@@ -86,9 +118,7 @@ class Publisher:
                 self._then_commit(batch, offsets, sent)
             else:
                 self._in_transaction(batch, offsets, sent)
-        except (FencedInstanceIdError, ProducerFencedError):
-            raise
-        except KafkaError as error:
+        except REFUSALS as error:
             log.warning("%s not published: %s", _named(offsets), error)
             self._note_too_large(sent)
             self._producer.close(timeout=0)
@@ -130,12 +160,12 @@ class Publisher:
                 answer = entry.future.result()
                 if (partition, entry.offset) in self._too_large:
                     answer = _without_value(answer)
-                sent.append((partition, entry.offset, self._send_one(partition, answer)))
+                sent.append(Sent(partition, entry.offset, answer, self._send_one(partition, answer)))
         self._producer.flush()
-        for _, _, receipt in sent:
-            receipt.get(timeout=0)
+        for one in sent:
+            one.receipt.get(timeout=0)
 
-    def _send_one(self, partition: int, answer: Answer) -> Any:  # noqa: ANN401 - the client is untyped
+    def _send_one(self, partition: int, answer: Answer) -> Any:
         topic = self._config.output_topic if answer.failure is None else self._config.dead_letter_topic
         # kafka-python can't send a message without key and value.
         value = b"" if answer.key is None and answer.value is None else answer.value
@@ -156,14 +186,15 @@ class Publisher:
 
     def _note_too_large(self, sent: Sequence[Sent]) -> None:
         """Remember dead letters that their topic does not take as they are, lest they stop the partition."""
-        for partition, offset, receipt in sent:
-            if isinstance(receipt.exception, MessageSizeTooLargeError):
-                place = f"{self._config.input_topic}[{partition}] {offset}"
-                topic = self._config.dead_letter_topic
-                log.error(
-                    "%s: too large for %s (max.message.bytes): goes there without its value", place, topic
-                )
-                self._too_large.add((partition, offset))
+        for one in sent:
+            if not isinstance(one.receipt.exception, MessageSizeTooLargeError):
+                continue
+            place = f"{self._config.input_topic}[{one.partition}] {one.offset}"
+            if one.answer.failure is None or one.answer.value is None:
+                raise one.receipt.exception
+            topic = self._config.dead_letter_topic
+            log.error("%s: too large for %s (max.message.bytes): goes there without its value", place, topic)
+            self._too_large.add((one.partition, one.offset))
 
 
 def _without_value(answer: Answer) -> Answer:

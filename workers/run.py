@@ -159,7 +159,8 @@ def running(
                 application.wait_until_consuming()
                 yield application
             finally:
-                application.drain()
+                if not application.drain():
+                    note("not all was finished in time: what is not committed is processed again")
         finally:
             if address is not None:
                 serve.delete(application.name)

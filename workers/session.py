@@ -89,7 +89,11 @@ class Session:
         self._num_events = 0
         self._num_dead_letters = 0
         self._consumer = open_consumer(self._config, identity)
-        self._publisher = Publisher(self._config, identity, self._consumer)
+        try:
+            self._publisher = Publisher(self._config, identity, self._consumer)
+        except KafkaError:
+            self._consumer.close(autocommit=False)
+            raise
         self._rebalance = Rebalance(self._consumer, self._hold, self._give_back, self._forget)
         self._consumer.subscribe([self._config.input_topic], listener=self._rebalance)
         self.progress = self._look()

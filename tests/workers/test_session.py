@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError
 
 from tests.kafka_broker import KafkaBroker
 from tests.topics import Message, Topics, make_topics, wait_until
 from workers.config import FlowConfig, Settings
+from workers.kafka import client_options
 from workers.messages import Answer, Failure, Record, dead_letter
 from workers.session import Session
 
@@ -200,6 +203,19 @@ def test_a_zombie_can_not_publish(kafka_broker: KafkaBroker, submit: Submit) -> 
         assert_each_answered_once(topics, 20)
 
 
+def test_a_member_that_was_thrown_out_joins_again(kafka_broker: KafkaBroker, submit: Submit) -> None:
+    topics = make_topics(kafka_broker, 2)
+    topics.send(numbered(100, 2))
+    with consuming(settings(topics), submit) as running:
+        wait_for_events(running, 10)
+        admin = KafkaAdminClient(**client_options(topics.config))
+        admin.remove_group_members(topics.config.group_id, [MemberToRemove(group_instance_id="worker-0")])
+        admin.close()
+        topics.send(numbered(100, 2))
+        assert_each_answered_once(topics, 200)
+    assert running.error is None
+
+
 def test_a_drain_finishes_what_it_can_and_gives_the_rest_back(
     kafka_broker: KafkaBroker, submit: Submit
 ) -> None:
@@ -223,7 +239,7 @@ def test_a_partition_that_is_stuck_holds_neither_the_others_nor_memory(
     kafka_broker: KafkaBroker, submit: Submit
 ) -> None:
     topics = make_topics(kafka_broker, 2)
-    topics.send(numbered(400, 2))
+    topics.send(numbered(200, 2))
     release = threading.Event()
     held: list[Future[Answer]] = []
 
@@ -234,12 +250,12 @@ def test_a_partition_that_is_stuck_holds_neither_the_others_nor_memory(
         return held[-1]
 
     with consuming(settings(topics, max_in_flight_segments=16), stuck) as running:
-        wait_for_events(running, 200)
+        wait_for_events(running, 100)
         assert running.session.progress.num_in_flight == len(held) == 8
         release.set()
         for offset, future in enumerate(held):
             future.set_result(Answer(b"key", b"0 %d" % offset, ()))
-        assert_each_answered_once(topics, 400)
+        assert_each_answered_once(topics, 200)
 
 
 def test_dead_letters_keep_key_value_and_headers(kafka_broker: KafkaBroker) -> None:
