@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs clean
+.PHONY: help setup demo test check format docs starter clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -41,6 +41,9 @@ format: $(INSTALLED) ## Format the code
 docs: $(INSTALLED) ## Write anew what is generated: pipelines/schemas/*.json and docs/reference.md
 	$(BIN)/python -m pipelines.schemas
 	$(BIN)/python -m workers.reference
+
+starter: $(INSTALLED) ## Train the shipped checkpoint anew: fetches rated sentences, takes under 20 minutes on 2 cores
+	$(BIN)/python -m pipelines.starter
 
 clean: ## Remove what the targets made, the virtual environment included
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
