@@ -3,6 +3,7 @@
 Knows events and matplotlib. Does not know where events come from.
 """
 
+import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -28,6 +29,9 @@ MODALITY_MARKERS = ("o", "s", "D", "^")
 
 NARROWEST_LABELLED = 0.06
 """Share of the time axis below which a shaded span has no room for its label."""
+
+NOTE_CHARACTERS = 150
+"""In one line of small print, as wide as the picture."""
 
 Span = tuple[float, float]
 
@@ -148,8 +152,11 @@ def _frame(axes: Axes, events: Sequence[AffectEvent], neutral_zone: float | None
 
 
 def _words(axes: Axes, title: str, note: str, modalities: Sequence[str]) -> None:
-    axes.set_title(title, loc="left", fontsize=13, color=INK, pad=22, fontweight="bold")
-    axes.text(0, 1.03, note, transform=axes.transAxes, fontsize=8.5, color=FAINT, va="bottom")
+    lines = textwrap.wrap(note, NOTE_CHARACTERS)
+    axes.set_title(title, loc="left", fontsize=13, color=INK, pad=10 + 11 * len(lines), fontweight="bold")
+    axes.text(
+        0, 1.02, "\n".join(lines), transform=axes.transAxes, fontsize=8.5, color=FAINT, va="bottom"
+    ).set_in_layout(False)
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=SCORE_COLOUR, lw=2.6, label="score"),
         Patch(color=SCORE_COLOUR, alpha=0.16, label="80 % interval"),

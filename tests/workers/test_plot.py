@@ -26,9 +26,9 @@ def event(number: int, score: float | None, is_incongruent: bool) -> AffectEvent
     )
 
 
-def draw(tmp_path: Path, *events: AffectEvent) -> np.ndarray:
+def draw(tmp_path: Path, *events: AffectEvent, note: str = "a note") -> np.ndarray:
     path = tmp_path / "timeline.png"
-    plot_events(events, path, "talk.mp4", "a note", neutral_zone=0.4)
+    plot_events(events, path, "talk.mp4", note, neutral_zone=0.4)
     picture = cv2.imread(str(path))
     assert picture is not None
     return picture
@@ -64,6 +64,12 @@ def test_a_segment_without_an_answer_leaves_a_gap(tmp_path: Path) -> None:
     picture = draw(tmp_path, event(0, 1.0, False), event(1, None, False), event(2, 1.0, False))
     columns = np.nonzero(coloured(picture[: picture.shape[0] * 3 // 4], SCORE_COLOUR).any(axis=0))[0]
     assert np.diff(columns).max() > picture.shape[1] // 6
+
+
+def test_a_long_note_takes_lines_and_not_the_plot_s_width(tmp_path: Path) -> None:
+    picture = draw(tmp_path, event(0, 1.0, False), note="never validated on labelled video " * 9)
+    columns = np.nonzero(coloured(picture[: picture.shape[0] * 3 // 4], SCORE_COLOUR).any(axis=0))[0]
+    assert len(columns) > picture.shape[1] * 0.7
 
 
 def test_a_single_segment_and_a_hundred_can_be_drawn(tmp_path: Path) -> None:
