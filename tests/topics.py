@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Producer
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipelines.segment import Header
@@ -95,6 +95,13 @@ class Topics:
         }
         consumer.close()
         return offsets
+
+    def members(self) -> list[object]:
+        """Who is in the group: static members too, until their session times out."""
+        admin = KafkaAdminClient(**client_options(self.config))
+        groups = admin.describe_groups([self.config.group_id])
+        admin.close()
+        return list(groups[self.config.group_id]["members"])
 
 
 def make_topics(

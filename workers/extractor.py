@@ -22,7 +22,7 @@ from pipelines.errors import ConfigError, Stage
 from pipelines.prepare import PreparedSegment, Preparer
 from pipelines.segment import IncomingSegment
 from workers.config import Settings
-from workers.gate import Gate
+from workers.gate import ANNOUNCE_S, Gate
 from workers.messages import Failure, Work, failure_of
 from workers.telemetry import set_up_logging
 
@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 1.0
 """How much later than its budget a segment is cut off: most work looks at its deadline and stops itself."""
-ANNOUNCE_S = 0.1
-"""Time for the word that a segment begins to reach its consumer: what dies unsent is never heard."""
 EXIT_DELAY_S = 0.5
 """Time for the answers to leave this process before it exits."""
 

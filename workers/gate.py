@@ -7,6 +7,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+ANNOUNCE_S = 0.1
+"""Who is alone says so first, and waits this long for the word to get out: what dies unsent is never heard."""
+
 
 class Gate:
     """Admits in the order of arrival; nobody overtakes one who waits to be alone.

@@ -17,15 +17,12 @@ from pipelines.answer import build_event
 from pipelines.events import ModelInfo, Source
 from pipelines.prepare import PreparedSegment
 from workers.config import Settings
+from workers.gate import ANNOUNCE_S
 from workers.messages import Answer, Failure, event_answer, failure_of
 from workers.telemetry import set_up_logging
 
 Timed = tuple[Prediction, float]
 """A prediction and the seconds that its batch took."""
-
-
-ANNOUNCE_S = 0.1
-"""Time for the word that a segment begins to reach its consumer: what dies unsent is never heard."""
 
 
 class HctDmgReplica:

@@ -108,7 +108,7 @@ class Application:
         """Call every replica of the consumer until each is done; Serve sends each call to any of them."""
         latest = {} if found is None else found
         deadline_s = time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
+        while time.monotonic() < deadline_s and self.name in serve.status().applications:
             try:
                 handle = serve.get_app_handle(self.name)
                 status: Status = method(handle).remote().result(timeout_s=CALL_TIMEOUT_S)

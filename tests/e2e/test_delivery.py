@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from kafka.consumer.fetcher import ConsumerRecord
+from ray import serve
 
 from pipelines.events import AffectEvent
 from tests.checkpoints import save_random_checkpoint
@@ -221,6 +222,23 @@ def test_a_killed_consumer_loses_and_doubles_nothing(worker: Worker) -> None:
     (successor,) = worker.application.statuses()
     assert successor.pid != status.pid
     assert successor.identity == status.identity
+
+
+def test_deleting_the_application_drains_it_too(worker: Worker) -> None:
+    """As `serve shutdown`, an update of the config and a scale-down do: Serve itself stops the replicas."""
+    before = sum(offset or 0 for offset in worker.topics.committed().values())
+    worker.topics.send([inline(number % 4, f"delete/{number}", number // 4) for number in range(200)])
+    wait_until(lambda: sum(o or 0 for o in worker.topics.committed().values()) > before + 20, "mid-stream")
+    serve.delete(worker.application.name)
+    committed = {number: offset or 0 for number, offset in worker.topics.committed().items()}
+    sources = [
+        (event.source.partition, event.source.offset)
+        for record in worker.topics.events(0)
+        if (event := AffectEvent.model_validate_json(record.value)).source
+    ]
+    letters = [(int(dlq(one)["partition"]), int(dlq(one)["offset"])) for one in worker.topics.dead_letters(0)]
+    assert sorted(sources + letters) == [(n, offset) for n in range(4) for offset in range(committed[n])]
+    assert worker.topics.members() == []
 
 
 def kill_after(worker: Worker, pid: int, num_events: int) -> None:

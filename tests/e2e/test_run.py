@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
 
 from pipelines.events import AffectEvent
 from tests.checkpoints import save_random_checkpoint
 from tests.kafka_broker import KafkaBroker
 from tests.segments import configured, inline
 from tests.topics import Topics, make_topics, wait_until
-from workers.kafka import client_options
 
 PROGRAM = Path(sys.executable).parent / "hctdmg"
 
@@ -51,17 +49,9 @@ def test_sigterm_drains_and_leaves_nothing_half_done(kafka_broker: KafkaBroker, 
     events = [AffectEvent.model_validate_json(record.value) for record in topics.events(0)]
     sources = [(event.source.partition, event.source.offset) for event in events if event.source]
     assert sources == [(number, offset) for number in range(4) for offset in range(committed[number])]
-    assert members(topics) == []
+    assert topics.members() == []
 
 
 def ours(topics: Topics, settings: dict[str, str]) -> dict[str, str]:
     names = ("bootstrap_servers", "input_topic", "output_topic", "dead_letter_topic", "group_id", "delivery")
     return {**{f"kafka.{name}": getattr(topics.config, name) for name in names}, **settings}
-
-
-def members(topics: Topics) -> list[object]:
-    """Who is in the group: static members too, until their session times out."""
-    admin = KafkaAdminClient(**client_options(topics.config))
-    groups = admin.describe_groups([topics.config.group_id])
-    admin.close()
-    return list(groups[topics.config.group_id]["members"])
