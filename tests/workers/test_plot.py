@@ -31,7 +31,7 @@ def draw(tmp_path: Path, *events: AffectEvent, note: str = "a note") -> np.ndarr
     plot_events(events, path, "talk.mp4", note, neutral_zone=0.4)
     picture = cv2.imread(str(path))
     assert picture is not None
-    return picture
+    return np.asarray(picture)
 
 
 def coloured(picture: np.ndarray, colour: str) -> np.ndarray:
