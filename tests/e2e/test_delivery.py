@@ -5,6 +5,7 @@ One Ray for all tests of this file; each test looks at streams of its own.
 
 import http.server
 import os
+import shutil
 import signal
 import threading
 import time
@@ -17,12 +18,15 @@ import pytest
 from kafka.consumer.fetcher import ConsumerRecord
 from ray import serve
 
+from hctdmg.checkpoint import load_checkpoint
 from pipelines.events import AffectEvent
+from pipelines.segment import IncomingSegment, Segment
 from tests.checkpoints import save_random_checkpoint
 from tests.kafka_broker import KafkaBroker
 from tests.segments import TONE, by_reference, configured, inline
 from tests.topics import Message, Topics, make_topics, wait_until
 from workers import config_file
+from workers.analyze import Analyst
 from workers.config import Settings
 from workers.run import Application, running
 
@@ -110,6 +114,7 @@ def worker(
         "media.allowed_hosts": [silent_host],
         "flow.segment_deadline_s": DEADLINE_S,
         "flow.retry_backoff_s": 0.05,
+        "flow.drain_timeout_s": 8.0,
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config_file, "IMPORT_PATH", "tests.poison:build_app")
@@ -133,6 +138,37 @@ def test_each_segment_has_one_event_in_order_with_its_trace(worker: Worker) -> N
     assert headers["ce_id"].decode() == events[0].event_id
     assert events[0].modalities["audio"].present
     assert not events[0].modalities["vision"].present
+
+
+def test_a_real_video_gets_the_same_answer_as_in_one_process(worker: Worker, media_dir: Path) -> None:
+    shutil.copy(media_dir / "faces" / "lbax4n.mpg", worker.media / "face.mpg")
+    uri = f"file://{worker.media}/face.mpg"
+    segment = Segment(stream_id="cam-7", segment_id="cam-7/1", uri=uri, transcript="lay blue at x four now")
+    json_type = (("content-type", b"application/json"),)
+    message = Message(1, b"cam-7", segment.model_dump_json().encode(), json_type)
+    (event,), letters = worker.answers([message])
+    assert letters == []
+    checkpoint = load_checkpoint(worker.settings.model.checkpoint)
+    here = Analyst(checkpoint, worker.settings).answer(IncomingSegment(segment))
+    assert event.event_id == here.event_id
+    assert event.modalities["vision"].present
+    assert event.modalities == here.modalities
+    assert flat(event) == pytest.approx(flat(here), abs=1e-5)
+
+
+def flat(event: AffectEvent) -> dict[str, object]:
+    """What the model says, with the path of each value."""
+    found: dict[str, object] = {}
+
+    def walk(value: object, path: str) -> None:
+        if isinstance(value, dict):
+            for name, item in value.items():
+                walk(item, f"{path}.{name}")
+        else:
+            found[path] = value
+
+    walk(event.model_dump(mode="json", include={"affect", "incongruity"}), "")
+    return found
 
 
 def test_bad_input_becomes_dead_letters_and_the_next_segment_is_processed(worker: Worker) -> None:
