@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from hctdmg.checkpoint import SHIPPED, save_checkpoint
 from hctdmg.manifest import Calibration, Manifest
@@ -19,6 +18,7 @@ from hctdmg.model import HctDmg
 from hctdmg.training.trainer import EpochResult
 from pipelines.prepare import DEFAULT_EXTRACTORS, extractor_contract
 from pipelines.starter.calibrate import calibrate, make_predictor
+from pipelines.starter.card import as_table, update_card
 from pipelines.starter.corpus import Corpus, load_corpus
 from pipelines.starter.evaluate import (
     Figures,
@@ -66,7 +66,8 @@ def main() -> None:
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record | {"calibration": asdict(calibration)}, indent=1, ensure_ascii=False)
     arguments.results.write_text(text + "\n")
-    console.print(_table(figures))
+    update_card(arguments.card, record["figures"])
+    console.print(as_table(figures, NAME))
     console.log(f"{record['seconds']} s in all; written: {arguments.out}, {arguments.results}")
 
 
@@ -83,7 +84,7 @@ def judge(model: HctDmg, calibration: Calibration, corpus: Corpus, media: Path) 
         "ratings": judge_ratings(predictor, passages),
         "plain_sentences": judge_plain_sentences(predictor),
         "intervals": judge_intervals(predictor, passages, TEST_SEED),
-        "incongruity": judge_incongruity(predictor, passages, TEST_SEED),
+        "incongruity": judge_incongruity(predictor, corpus.unseen, passages, TEST_SEED),
         "gate_weights": predictor.gate_weights,
         "parameters": model.num_parameters,
     }
@@ -97,6 +98,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pipelines.starter", description=__doc__)
     parser.add_argument("--out", type=Path, default=SHIPPED / NAME, help="folder of the checkpoint")
     parser.add_argument("--results", type=Path, default=REPO / "docs" / "results" / "starter.json")
+    parser.add_argument(
+        "--card", type=Path, default=REPO / "docs" / "model-card.md", help="to put figures in"
+    )
     parser.add_argument("--cache", type=Path, default=REPO / ".cache" / "ratings", help="downloaded ratings")
     media = Path(os.environ.get("HCTDMG_TEST_MEDIA", REPO.parent / "shared"))
     parser.add_argument("--media", type=Path, default=media, help="folder that holds media/, for the clips")
@@ -151,35 +155,6 @@ def _manifest(model: HctDmg, calibration: Calibration, record: Figures) -> Manif
         training=record,
         weights_sha256="",
     )
-
-
-def _table(figures: Figures) -> Table:
-    ratings, plain, pairs = figures["ratings"], figures["plain_sentences"], figures["incongruity"]
-    rows = [
-        ("r with people's ratings, all sources", ratings["r"], ">= .60", ratings["n"]),
-        ("r with people's ratings, tweets", ratings["tweets"]["r"], ">= .80", ratings["tweets"]["n"]),
-        ("sign right on plain sentences", plain["sign_right"], ">= .80", plain["n"]),
-        ("  with a negation", plain["sign_right_negated"], "", plain["n"] // 2),
-        ("80 % interval covers people's ratings", ratings["coverage_80"], ".75 to .85", ratings["n"]),
-        ("80 % interval covers generated scenes", *_coverage(figures, "all")),
-        ("  under conflict", *_coverage(figures, "conflict")),
-        ("AUROC, shifted generated pairs (wiring)", pairs["auroc"], ">= .85", pairs["n"]),
-        ("  conflicts flagged", pairs["flagged_conflicts"], "", pairs["num_conflicts"]),
-        ("  agreements flagged", pairs["flagged_agreements"], "", pairs["n"] - pairs["num_conflicts"]),
-    ]
-    table = Table("figure (test split)", "value", "wanted", "n", title=NAME)
-    for name, value, wanted, number in rows:
-        table.add_row(name, f"{value:.3f}", wanted, str(number))
-    if "clips" in figures:
-        table.add_row(
-            "smiling stretches read higher", str(figures["clips"]["smiling_reads_higher"]), "True", ""
-        )
-    return table
-
-
-def _coverage(figures: Figures, kind: str) -> tuple[float, str, int]:
-    found = figures["intervals"][kind]
-    return found["coverage_80"], ".75 to .85", found["n"]
 
 
 if __name__ == "__main__":

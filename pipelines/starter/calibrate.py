@@ -35,8 +35,8 @@ MISREAD = 0.2
 """Share of such texts and faces that may be read as positive or negative."""
 LEAST_ZONE = 0.5
 """Half way to the first step of CMU's scale, whatever the head: what rounds to 0 there is neutral here."""
-PRECISION = 0.75
-"""Share of the confident readings of words that must be of the right class."""
+PRECISION = 0.70
+"""Share of the confident readings of words that must be of the right class; false flags are bounded on their own."""
 LEAST_CONFIDENCE = 0.5
 """Below it another class may be as likely."""
 LEAST_THRESHOLD = 2 * LEAST_ZONE / LABEL_RANGE
@@ -101,7 +101,7 @@ def raw_outputs(model: HctDmg, batches: Sequence[Sequence[Scene]]) -> dict[str, 
             known_B = ~torch.isnan(truth_B)
             found = torch.stack([raw_BK[:, 0], raw_BK[:, 1].exp(), truth_B], dim=1)[known_B]
             rows.setdefault(name, []).extend(map(tuple, found.tolist()))
-    return {name: Outputs(*np.array(values, np.float64).T) for name, values in rows.items()}
+    return {name: Outputs(*np.array(values, np.float64).reshape(-1, 3).T) for name, values in rows.items()}
 
 
 def can_agree(scene: Scene) -> bool:

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.starter.ratings import SPLITS, RatedSentence, Split, fetch_sdist, read_ratings
+from pipelines.starter.ratings import SPLITS, RatedSentence, Split, fetch_sdist, plain_wording, read_ratings
 from pipelines.starter.sentences import Composed, Composer
 from pipelines.text import TextExtractor
 
 MAX_WORDS = 60
 """Of a training sentence that are read: 0.4 % of them are longer, and they would set the length of their batch."""
+NUM_UNSEEN = 3000
+"""Composed sentences for the check of the wiring, before those that were trained on are left out."""
 HALF = np.float16
 """Kept at half precision: the vectors in the wheel have no more."""
 
@@ -41,12 +43,14 @@ class Corpus:
 
     Attributes:
         rated: The rated sentences of each split.
-        composed: Composed sentences.
+        composed: Composed sentences to train on.
+        unseen: Composed sentences with other wordings, for checking the wiring.
         words: Single words.
     """
 
     rated: dict[Split, list[Passage]]
     composed: list[Passage]
+    unseen: list[Passage]
     words: list[Passage]
 
 
@@ -72,9 +76,14 @@ def make_corpus(sentences: Sequence[RatedSentence], num_composed: int, seed: int
     for sentence in sentences:
         passage = read_passage(extractor, sentence.text, sentence.sentiment, sentence.source)
         rated[sentence.split].append(passage)
+    composed = composer.compose(num_composed, seed)
+    seen = {plain_wording(text.text) for text in composed}
+    others = composer.compose(NUM_UNSEEN, seed + 1)
+    unseen = [text for text in others if plain_wording(text.text) not in seen]
     return Corpus(
         rated,
-        [_composed(extractor, text, "composed") for text in composer.compose(num_composed, seed)],
+        [_composed(extractor, text, "composed") for text in composed],
+        [_composed(extractor, text, "composed") for text in unseen],
         [_composed(extractor, text, "word") for text in composer.words()],
     )
 

@@ -23,10 +23,10 @@ from pipelines.decode import decode
 from pipelines.features import Track
 from pipelines.media import MediaConfig
 from pipelines.segment import Segment
-from pipelines.starter.calibrate import can_agree, contradiction, true_class
+from pipelines.starter.calibrate import can_agree, true_class
 from pipelines.starter.corpus import Passage
 from pipelines.starter.mixture import Scene, scenes_of
-from pipelines.starter.world import SHIFTED, World
+from pipelines.starter.world import SHIFTED, Feeling, World
 from pipelines.text import TextExtractor
 from pipelines.vision import FRAME_LONGEST_PX, FRAMES_HZ, VisionExtractor
 
@@ -36,6 +36,9 @@ Figures = dict[str, Any]
 
 BATCH = 64
 CLIP_DEADLINE_S = 60.0
+CLEAR_WORDS, CLEAR_SMILE = 1.0, 0.5
+"""A pair agrees or contradicts itself beyond doubt with words at least this far from 0 (a third of the scale) and a
+face that does not smile at all or for at least half of the time."""
 
 
 @dataclass(frozen=True)
@@ -149,32 +152,53 @@ def judge_intervals(predictor: Predictor, passages: Sequence[Passage], seed: int
     }
 
 
-def judge_incongruity(predictor: Predictor, passages: Sequence[Passage], seed: int) -> Figures:
-    """The wiring's check: generated pairs of words and face in a world shifted from the one trained in."""
-    calibration = predictor.manifest.calibration
+def judge_incongruity(
+    predictor: Predictor, unseen: Sequence[Passage], rated: Sequence[Passage], seed: int
+) -> Figures:
+    """The wiring's check: generated pairs of words and face in a world shifted from the one trained in.
+
+    Args:
+        predictor: Of the starter.
+        unseen: Composed sentences that were not trained on.
+        rated: People's sentences of the test split: the same check, with words as hard as they come.
+        seed: Of the pairs.
+    """
+    return {
+        "about": "a check of the wiring on generated pairs with shifted parameters, not of people",
+        **_judge_pairs(predictor, unseen, seed),
+        "with_rated_sentences": _judge_pairs(predictor, rated, seed + 1),
+    }
+
+
+def _judge_pairs(predictor: Predictor, passages: Sequence[Passage], seed: int) -> Figures:
     scenes, predictions = _answers(predictor, World(SHIFTED), passages, 0, seed)
     pairs = [
         (scene, prediction)
         for scene, prediction in zip(scenes, predictions, strict=True)
-        if can_agree(scene) or scene.feeling.is_conflict
+        if is_clear_pair(scene.feeling)
     ]
     is_conflict_N = np.array([scene.feeling.is_conflict for scene, _ in pairs])
+    # Without two confident readings there is no score: nothing is claimed, so nothing is gained.
     score_N = np.array([prediction.incongruity.score or 0.0 for _, prediction in pairs])
-    opposed_N = np.array([contradiction(prediction, calibration.min_confidence) for _, prediction in pairs])
     flag_N = np.array([prediction.incongruity.flag for _, prediction in pairs])
     voices = [prediction.readings["audio"] for prediction in predictions]
     heard_N = np.array([reading.confidence for reading in voices if reading is not None])
     return {
-        "about": "a check of the wiring on generated pairs with shifted parameters, not of people",
         "n": len(pairs),
         "num_conflicts": int(is_conflict_N.sum()),
         "auroc": auroc(score_N, is_conflict_N),
-        "auroc_of_opposed_readings": auroc(opposed_N, is_conflict_N),
         "flagged_conflicts": float(flag_N[is_conflict_N].mean()),
         "flagged_agreements": float(flag_N[~is_conflict_N].mean()),
-        "confident_voices": float((heard_N >= calibration.min_confidence).mean()),
+        "confident_voices": float((heard_N >= predictor.manifest.calibration.min_confidence).mean()),
         "greatest_confidence_of_a_voice": float(heard_N.max()),
     }
+
+
+def is_clear_pair(feeling: Feeling) -> bool:
+    """Whether words and face are there and each is clear: words well off 0, no smile or one that lasts."""
+    if feeling.text is None or feeling.smile is None or abs(feeling.text) < CLEAR_WORDS:
+        return False
+    return feeling.smile == 0 or feeling.smile >= CLEAR_SMILE
 
 
 def judge_clips(predictor: Predictor, faces: Path, stretches: Path) -> Figures:

@@ -14,7 +14,7 @@ from hctdmg.batch import Sample, collate
 from hctdmg.training.objectives import LabelledBatch
 from pipelines import audio, text, vision
 from pipelines.starter.corpus import Passage
-from pipelines.starter.world import BELIES_WORDS, SMILE_SENTIMENT, Feeling, World
+from pipelines.starter.world import FACE_SHARE, SMILE_SENTIMENT, Feeling, World
 
 WIDTHS = {"text": text.WIDTH, "audio": audio.WIDTH, "vision": vision.WIDTH}
 Presence = tuple[bool, bool, bool]
@@ -40,6 +40,8 @@ SILENT_CLIP_S = (1.0, 10.0)
 """Length of a sample without text."""
 SMILES_OF = {"pleasant": 0.6, "other": 0.4}
 """How often a face smiles; more often over unpleasant words than people do, for conflict is to be learned."""
+SMILE_HEIGHT = (0.8, 1.0)
+"""Of a smile: fainter ones raise the detector's evidence less than one person's neutral face differs from another's."""
 STRENGTH_TO_AROUSAL, CALM, AROUSAL_SD = 0.5, 0.3, 0.2
 """Arousal = CALM + STRENGTH_TO_AROUSAL |sentiment| / 3 + noise, clipped to [0, 1]."""
 VOICE_SIZE, VOICE_SIZE_PER_AROUSAL, VOICE_SIZE_SD = 0.8, 1.6, 0.8
@@ -196,13 +198,12 @@ def _feel(sentiment: float | None, smile: float | None, has_audio: bool, rng: np
     arousal = float(np.clip(CALM + STRENGTH_TO_AROUSAL * abs(shown) / 3 + rng.normal(0, AROUSAL_SD), 0, 1))
     size = abs(rng.normal(VOICE_SIZE + VOICE_SIZE_PER_AROUSAL * arousal, VOICE_SIZE_SD))
     voice = float(min(3.0, size) * rng.choice((-1, 1))) if has_audio else None
-    face_is_true = bool(rng.random() < BELIES_WORDS * (smile or 0.0))
-    return Feeling(sentiment, smile, voice, arousal, face_is_true)
+    return Feeling(sentiment, smile, voice, arousal, float(rng.beta(*FACE_SHARE)))
 
 
 def _smile_height(sentiment: float | None, rng: np.random.Generator) -> float:
     share = SMILES_OF["pleasant" if sentiment is not None and sentiment > 0.5 else "other"]
-    return float(rng.uniform(0.5, 1.0)) if rng.random() < share else 0.0
+    return float(rng.uniform(*SMILE_HEIGHT)) if rng.random() < share else 0.0
 
 
 def _spoken_s(num_words: int, rng: np.random.Generator) -> float:

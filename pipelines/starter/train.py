@@ -55,10 +55,10 @@ class StarterConfig:
 
     seed: int = 1
     num_composed: int = 16_000
-    text_epochs: int = 10
+    text_epochs: int = 6
     composed_per_epoch: int = 5_000
     words_per_epoch: int = 2_500
-    sense_epochs: int = 3
+    sense_epochs: int = 7
     scenes_per_sense_epoch: int = 6_000
     fusion_epochs: int = 3
     rated_per_fusion_epoch: int = 9_000

@@ -36,8 +36,9 @@ SMILE_SENTIMENT = 2.4
 """Sentiment of a broad smile that lasts: about what people give "great" (3.1 of 4, which is 2.3 of 3)."""
 FACE_WEIGHT = 0.5
 """Weight of a broad smile beside words, which weigh 1: words say more, and say it of what is spoken about."""
-BELIES_WORDS = 0.35
-"""How often a broad smile shows the feeling and the unpleasant words don't (irony, banter)."""
+FACE_SHARE = (1.0, 3.0)
+"""Under contradiction the face's share of the feeling is drawn from this Beta distribution: a quarter on average,
+seldom more than half (irony, banter), for words that contradict a smile are mostly meant (a polite smile)."""
 UNPLEASANT, SMILING = -0.5, 0.25
 """Words below and a mean smile above contradict each other."""
 
@@ -84,14 +85,14 @@ class Feeling:
         smile: Mean of the smile in [0, 1].
         voice: A sentiment whose size the arousal gives and whose sign nothing tells.
         arousal: In [0, 1].
-        face_is_true: Under contradiction: whether the feeling is the face's.
+        face_share: Under contradiction: how much of the feeling is the face's, in [0, 1].
     """
 
     text: float | None
     smile: float | None
     voice: float | None
     arousal: float
-    face_is_true: bool
+    face_share: float
 
     @property
     def face(self) -> float | None:
@@ -113,9 +114,9 @@ class Feeling:
         """What the fused score should say.
 
         The mean of words (weight 1) and face (weight FACE_WEIGHT x smile: a face without a smile is no evidence); the
-        voice counts only alone. When words and smile contradict each other, their mean would be nobody's feeling: it
-        is the face's with probability BELIES_WORDS x smile, else the words'. A Laplace likelihood then learns the
-        likelier of the two, with a scale that grows with their distance.
+        voice counts only alone. When words and smile contradict each other, nobody can tell how much of either is
+        felt: text + face_share (face - text), with a share drawn at random. A Laplace likelihood then learns the
+        middle of what may be, with a scale that grows with the distance of the two.
         """
         if self.text is None:
             face = self.face
@@ -123,7 +124,7 @@ class Feeling:
         if self.face is None or self.smile is None:
             return self.text
         if self.is_conflict:
-            return self.face if self.face_is_true else self.text
+            return self.text + self.face_share * (self.face - self.text)
         weight = FACE_WEIGHT * self.smile
         return (self.text + weight * self.face) / (1 + weight)
 

@@ -154,7 +154,7 @@ def test_plain_sentences_are_balanced() -> None:
 
 
 def feel(text: float | None = None, smile: float | None = None, voice: float | None = None) -> Feeling:
-    return Feeling(text, smile, voice, 0.5, face_is_true=False)
+    return Feeling(text, smile, voice, 0.5, face_share=0.25)
 
 
 def test_the_fused_truth_is_the_stated_formula() -> None:
@@ -166,8 +166,7 @@ def test_the_fused_truth_is_the_stated_formula() -> None:
     assert feel(text=1.0, voice=-2.0).fused == 1.0
     conflict = feel(text=-2.0, smile=0.9)
     assert conflict.is_conflict
-    assert conflict.fused == -2
-    assert Feeling(-2.0, 0.9, None, 0.5, face_is_true=True).fused == pytest.approx(0.9 * SMILE_SENTIMENT)
+    assert conflict.fused == pytest.approx(-2 + 0.25 * (0.9 * SMILE_SENTIMENT + 2))
 
 
 def test_a_face_is_never_negative_and_only_a_smile_moves_it() -> None:
