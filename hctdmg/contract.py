@@ -31,7 +31,7 @@ class ModalityContract:
 
 @dataclass(frozen=True)
 class FeatureContract:
-    """All modalities of a checkpoint, in the checkpoint's order, and how they are aligned.
+    """All modalities of a checkpoint, and how they are aligned.
 
     Attributes:
         modalities: Contract of each modality by name ("text", "audio", "vision", ...).

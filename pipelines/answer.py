@@ -32,13 +32,13 @@ def build_event(
         incongruity=_incongruity(prediction),
         modalities={
             name: ModalityReport(
-                present=len(features) > 0,
+                present=len(prepared.features[name]) > 0,
                 quality=prepared.quality[name],
-                num_steps=len(features),
+                num_steps=len(prepared.features[name]),
                 gate_weight=prediction.gate_weights[name],
-                role=prediction.roles[name],
+                role=role,
             )
-            for name, features in prepared.features.items()
+            for name, role in prediction.roles.items()
         },
         model=model,
         source=source,
