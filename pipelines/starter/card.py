@@ -53,7 +53,10 @@ def rows(figures: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _pair_rows(kind: str, pairs: Mapping[str, Any], wanted: str) -> Iterator[Row]:
-    yield Row(f"AUROC of incongruity, {kind} (wiring)", pairs["auroc"], wanted, pairs["n"])
+    num_scored = round(pairs["n"] * pairs["share_with_score"])
+    yield Row(f"AUROC of incongruity, {kind} that have a score (wiring)", pairs["auroc"], wanted, num_scored)
+    yield Row("the same, no score counted as 0", pairs["auroc_null_as_zero"], "", pairs["n"])
+    yield Row(f"have a score, {kind}", pairs["share_with_score"], "", pairs["n"])
     yield Row(f"conflicts flagged, {kind}", pairs["flagged_conflicts"], "", pairs["num_conflicts"])
     agreements = pairs["n"] - pairs["num_conflicts"]
     yield Row(f"agreements flagged, {kind}", pairs["flagged_agreements"], "", agreements)

@@ -178,7 +178,9 @@ def _judge_pairs(predictor: Predictor, passages: Sequence[Passage], seed: int) -
         if is_clear_pair(scene.feeling)
     ]
     is_conflict_N = np.array([scene.feeling.is_conflict for scene, _ in pairs])
-    # Without two confident readings there is no score: nothing is claimed, so nothing is gained.
+    # Without two confident readings the score is null: such pairs have no place in a ranking, their share is
+    # told beside it, and so is the area when null counts as 0.
+    has_score_N = np.array([prediction.incongruity.score is not None for _, prediction in pairs])
     score_N = np.array([prediction.incongruity.score or 0.0 for _, prediction in pairs])
     flag_N = np.array([prediction.incongruity.flag for _, prediction in pairs])
     voices = [prediction.readings["audio"] for prediction in predictions]
@@ -186,7 +188,9 @@ def _judge_pairs(predictor: Predictor, passages: Sequence[Passage], seed: int) -
     return {
         "n": len(pairs),
         "num_conflicts": int(is_conflict_N.sum()),
-        "auroc": auroc(score_N, is_conflict_N),
+        "auroc": auroc(score_N[has_score_N], is_conflict_N[has_score_N]),
+        "auroc_null_as_zero": auroc(score_N, is_conflict_N),
+        "share_with_score": float(has_score_N.mean()),
         "flagged_conflicts": float(flag_N[is_conflict_N].mean()),
         "flagged_agreements": float(flag_N[~is_conflict_N].mean()),
         "confident_voices": float((heard_N >= predictor.manifest.calibration.min_confidence).mean()),
