@@ -1,6 +1,6 @@
 """Seconds per segment by stage, for one 720p30 H.264 segment of 5 s that shows a real face.
 
-    python -m tests.bench.stages            # prints the table, writes docs/results/stages.{json,md}
+    python -m tests.bench.stages            # prints the table, writes docs/results/stages.json and docs/results.md
 
 Runs the pipeline and the model in one process, without Kafka and Ray, one thread each. A plain decode of every frame is
 timed in the same rounds, as the yardstick. Needs the test media (HCTDMG_TEST_MEDIA).
@@ -23,6 +23,8 @@ REPO = Path(__file__).parent.parent.parent
 CLIP = "faces/d18.mp4"
 TRANSCRIPT = "I love this place, the people here are wonderful and I would come back any day of the week"
 WIDTH_PX, HEIGHT_PX, RATE_HZ, LENGTH_S = 1280, 720, 30, 5.0
+PAGE = REPO / "docs" / "results.md"
+BEGIN, END = "<!-- stages: written by python -m tests.bench.stages -->", "<!-- end of stages -->"
 STAGES = ("fetch", "decode", "extract", "align", "infer")
 
 
@@ -32,7 +34,6 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=REPO / "docs" / "results")
     arguments = parser.parse_args()
     source = Path(os.environ.get("HCTDMG_TEST_MEDIA", REPO.parent / "shared")) / "media" / CLIP
     if not source.is_file():
@@ -40,9 +41,9 @@ def main() -> int:
         return 2
     record = measure(make_segment(source), arguments.rounds)
     table = as_table(record)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "stages.json").write_text(json.dumps(record, indent=1) + "\n")
-    (arguments.out / "stages.md").write_text(table)
+    (REPO / "docs" / "results" / "stages.json").write_text(json.dumps(record, indent=1) + "\n")
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table}{END}{rest.partition(END)[2]}")
     print(table)
     return 0
 
