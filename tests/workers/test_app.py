@@ -70,6 +70,6 @@ def test_hctdmg_run_tells_it_before_anything_starts(
     assert run(["run", "--set", override]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    (error,) = [line for line in captured.err.splitlines() if line != "starting"]
+    (error,) = [line for line in captured.err.splitlines() if line.startswith("error:")]
     assert error.startswith("error: ")
     assert what in error
