@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share: test media, a real Kafka, and what must not be skipped in CI."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.kafka_broker import KafkaBroker, KafkaMissingError, running_kafka
+from workers.telemetry import OURS
 
+QUIET = logging.NullHandler()
 REPO = Path(__file__).parent.parent
 
 
@@ -17,6 +20,17 @@ def skip_or_fail(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must run this: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_one_test_only() -> Iterator[None]:
+    """What a test sets up does not outlive it: clients that it leaves behind would write after pytest's last line."""
+    names = [None, *OURS, "kafka"]
+    before = {name: logging.getLogger(name).handlers[:] for name in names}
+    yield
+    for name, handlers in before.items():
+        logging.getLogger(name).handlers = handlers
+    logging.getLogger("kafka").addHandler(QUIET)
 
 
 @pytest.fixture(scope="session")

@@ -199,6 +199,7 @@ def test_a_zombie_can_not_publish(kafka_broker: KafkaBroker, submit: Submit) -> 
         gate.set()
         zombie.thread.join(30)
         assert isinstance(zombie.error, KafkaError)
+        zombie.kill()
         topics.send(numbered(10, 1))
         assert_each_answered_once(topics, 20)
 
