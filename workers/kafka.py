@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
-from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 
@@ -71,28 +70,6 @@ def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
         heartbeat_interval_ms=int(min(HEARTBEAT_S, config.session_timeout_s / 3) * 1000),
         max_poll_interval_ms=int(config.max_poll_interval_s * 1000),
     )
-
-
-def poll(consumer: KafkaConsumer, timeout_s: float, max_records: int) -> list[ConsumerRecord]:
-    """Poll, in a consumer that pauses and resumes partitions.
-
-    Goes round two faults of kafka-python 3.0.12, with each of which it would wait for ever:
-
-    - It parks what it has fetched of a paused partition, and takes it up again once its in-line slot is None.
-      The slot of a partition that has been read to its end is empty but not None.
-    - A leader that joins because the topic's partitions have changed takes note of them when it assigns them,
-      before the group has answered. A poll between the two sees nothing changed, and never looks at the answer.
-
-    Returns:
-        The records, each partition's in order.
-    """
-    fetcher, coordinator = consumer._fetcher, consumer._coordinator
-    if not fetcher._next_partition_records:
-        fetcher._next_partition_records = None
-    if coordinator.rejoining:
-        coordinator.request_rejoin()
-    batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-    return [record for records in batches.values() for record in records]
 
 
 def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaProducer:

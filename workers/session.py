@@ -22,8 +22,9 @@ from kafka.structs import MemberState
 
 from pipelines.deadline import Deadline
 from workers.config import Settings
-from workers.kafka import client_options, open_consumer, poll
+from workers.kafka import client_options, open_consumer
 from workers.messages import Answer, Record
+from workers.poller import Poller
 from workers.publisher import Publisher
 from workers.rebalance import Rebalance
 from workers.window import Entry, Windows
@@ -89,6 +90,7 @@ class Session:
         self._num_events = 0
         self._num_dead_letters = 0
         self._consumer = open_consumer(self._config, identity)
+        self._poller = Poller(self._consumer)
         try:
             self._publisher = Publisher(self._config, identity, self._consumer)
         except KafkaError:
@@ -147,7 +149,7 @@ class Session:
         plan = self._windows.plan(assigned)
         self._pause(assigned - plan.partitions)
         self._resume(plan.partitions)
-        polled = poll(self._consumer, POLL_S, max(1, plan.max_records))
+        polled = self._poller.poll(POLL_S, max(1, plan.max_records))
         with self._lock:
             for one in polled:
                 headers = tuple(one.headers)

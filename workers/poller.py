@@ -1,0 +1,66 @@
+"""Polls a consumer that is a member of a group and pauses partitions, around three faults of kafka-python 3.0.12.
+
+With each of them it would wait for ever, or join again and again:
+
+- What it has fetched of a paused partition is parked, and taken up again once its in-line slot is None. The slot
+  of a partition that has been read to its end is empty but not None.
+- A leader that joins because the topic's partitions have changed takes note of them when it assigns them, before
+  the group has answered. A poll between the two sees nothing changed, and never looks at the answer.
+- The answer to a join is looked at by a poll that waits for it. If it comes between two polls, the next one
+  throws it away and joins anew, and with that makes all others join anew.
+
+Knows the client's inner parts. Does not know what is read.
+"""
+
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka.consumer.fetcher import ConsumerRecord
+
+WAIT_S = 0.002
+"""How often an answer that came between two polls looks whether there is a poll now."""
+
+
+class Poller:
+    """Polls one consumer, from one thread.
+
+    Args:
+        consumer: Not polled by anybody else.
+    """
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+        self._is_polling = False
+        self._join = consumer._coordinator._do_join_and_sync_async
+        consumer._coordinator._do_join_and_sync_async = self._join_and_wait_for_a_poll
+
+    def poll(self, timeout_s: float, max_records: int) -> list[ConsumerRecord]:
+        """Wait for records.
+
+        Args:
+            timeout_s: At most so long.
+            max_records: At most so many.
+
+        Returns:
+            The records, each partition's in order.
+        """
+        fetcher, coordinator = self._consumer._fetcher, self._consumer._coordinator
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
+        if coordinator.rejoining:
+            coordinator.request_rejoin()
+        self._is_polling = True
+        try:
+            batches = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        finally:
+            self._is_polling = False
+        return [record for records in batches.values() for record in records]
+
+    async def _join_and_wait_for_a_poll(self) -> Any:
+        """The client's joining, on its I/O thread; its end is put off until a poll takes notice."""
+        try:
+            return await self._join()
+        finally:
+            while not self._is_polling:
+                # Its loop is no asyncio loop; waiting on its clock is the one wait that it offers.
+                await self._consumer._net.sleep(WAIT_S)
