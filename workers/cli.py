@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from workers import cli_data
 from workers.output import EXIT_FAILURE, EXIT_INTERRUPTED, note, report, working
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ config_app = typer.Typer(
     no_args_is_help=True, help="Check, describe or show the settings in ray_config.yaml."
 )
 app.add_typer(config_app, name="config")
+app.add_typer(cli_data.app, name="data")
 
 ConfigPath = Annotated[
     Path | None,

@@ -81,11 +81,12 @@ def report(error: BaseException) -> int:
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
-    from hctdmg.manifest import CheckpointError  # late: only a failing command needs it
+    from hctdmg.data.errors import DataError  # late: only a failing command needs them
+    from hctdmg.manifest import CheckpointError
 
     if isinstance(error, typer.TyperException):
         return error.exit_code, f"{error.format_message()} (see --help)"
-    if isinstance(error, ConfigError | SegmentError | CheckpointError):
+    if isinstance(error, ConfigError | SegmentError | CheckpointError | DataError):
         return EXIT_USER, str(error)
     if isinstance(error, HctDmgError):
         return EXIT_FAILURE, str(error)

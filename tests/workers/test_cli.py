@@ -17,6 +17,7 @@ COMMANDS = (
     ["submit"],
     ["watch"],
     ["doctor"],
+    ["data", "describe"],
     ["config"],
     ["config", "check"],
     ["config", "schema"],
