@@ -1,0 +1,189 @@
+"""MulT (Tsai et al. 2019, arXiv 1906.00295): every modality attends to each other one, all are concatenated.
+
+    features ─▶ Conv1d ─▶ for each modality: [attends to 2nd | attends to 3rd] ─▶ self-attention ─▶ last step ─┐
+                                                                     three of these, concatenated ─▶ output ◀─┘
+
+The paper's: the structure, and its repository's width 30, 5 layers and 5 heads, which make 1,073,731 parameters at the
+widths 300/74/35 with one output. Its code has no padding masks and lets no step attend to a later one: so does
+`padding="paper"`. `padding="masked"` has masks and looks both ways, as our own model does. Ours: the kernels of
+`hctdmg.layers`. Both ways share their weights (`run_as_published` lays out the same sums as the paper's code does).
+
+Shape suffixes: B samples, T and S steps, D width, H heads, E width of one head, K outputs.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hctdmg.batch import Batch
+from hctdmg.config import ModalityConfig
+from hctdmg.layers import Attention, Transformer, last_step, sinusoidal_positions
+from hctdmg.model import OutputHead
+
+Padding = Literal["masked", "paper"]
+
+NUM_LEAST_SELF_LAYERS = 3
+"""The repository's self-attention has as many layers as the crossmodal one, but at least three."""
+
+
+@dataclass(frozen=True)
+class MulTConfig:
+    """What decides the model's parameters, and its dropout; the defaults are the repository's.
+
+    Attributes:
+        modalities: Three.
+        num_outputs: K.
+        dim: Width of every stream.
+        num_heads: Divides dim.
+        num_layers: Of each crossmodal transformer.
+        padding: "masked" or "paper", as described above.
+        attention_dropout: On attention weights.
+        residual_dropout: Inside the blocks.
+        output_dropout: In the output head.
+    """
+
+    modalities: tuple[ModalityConfig, ...]
+    num_outputs: int = 1
+    dim: int = 30
+    num_heads: int = 5
+    num_layers: int = 5
+    padding: Padding = "masked"
+    attention_dropout: float = 0.1
+    residual_dropout: float = 0.1
+    output_dropout: float = 0.0
+
+
+class MulT(nn.Module):
+    """The model."""
+
+    def __init__(self, config: MulTConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, names = config.dim, [modality.name for modality in config.modalities]
+        self.convolutions = nn.ModuleDict(
+            {
+                one.name: nn.Conv1d(one.width, dim, one.kernel_size, padding=one.kernel_size // 2, bias=False)
+                for one in config.modalities
+            }
+        )
+        self.crossmodal = nn.ModuleDict(
+            {
+                f"{target}_{source}": self._transformer(dim, config.num_layers)
+                for target in names
+                for source in names
+                if source != target
+            }
+        )
+        self.self_attention = nn.ModuleDict(
+            {
+                name: self._transformer(2 * dim, max(config.num_layers, NUM_LEAST_SELF_LAYERS))
+                for name in names
+            }
+        )
+        self.head = OutputHead(2 * dim * len(names), config.num_outputs, config.output_dropout)
+
+    def _transformer(self, dim: int, num_layers: int) -> Transformer:
+        config = self.config
+        return Transformer(
+            dim, config.num_heads, num_layers, config.attention_dropout, config.residual_dropout
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, K).
+
+        Args:
+            batch: "paper" takes every step of it as real.
+        """
+        streams = {
+            name: convolution(
+                (batch.features[name] * batch.masks[name][..., None]).transpose(1, 2)
+            ).transpose(1, 2)
+            for name, convolution in self.convolutions.items()
+        }
+        summaries = [self._summarise(name, streams, batch) for name in streams]
+        prediction_BK: Tensor = self.head(torch.cat(summaries, dim=1))
+        return prediction_BK
+
+    def _summarise(self, target: str, streams: dict[str, Tensor], batch: Batch) -> Tensor:
+        """(B, 2 D): one modality, enhanced by each other one."""
+        enhanced_BTD = torch.cat(
+            [
+                self._enhance(
+                    self.crossmodal[f"{target}_{source}"], streams[target], x_BSD, batch.masks[source]
+                )
+                for source, x_BSD in streams.items()
+                if source != target
+            ],
+            dim=2,
+        )
+        attended_BTD = self._enhance(self.self_attention[target], enhanced_BTD, None, batch.masks[target])
+        if self.config.padding == "paper":
+            return attended_BTD[:, -1]
+        return last_step(attended_BTD, batch.masks[target])
+
+    def _enhance(
+        self, transformer: nn.Module, x_BTD: Tensor, source_BSD: Tensor | None, mask_BS: Tensor
+    ) -> Tensor:
+        assert isinstance(transformer, Transformer)
+        if self.config.padding == "paper":
+            return run_as_published(transformer, x_BTD, source_BSD)
+        enhanced_BTD: Tensor = transformer(x_BTD, source_BSD, mask_BS)[0]
+        return enhanced_BTD
+
+
+def run_as_published(transformer: Transformer, x_BTD: Tensor, source_BSD: Tensor | None) -> Tensor:
+    """A transformer the way the paper's code runs one: time first, attention in single steps, no step sees a later one.
+
+    Returns:
+        (B, T, D).
+    """
+    x_TBD = _embed(transformer, x_BTD.transpose(0, 1))
+    source_SBD = None if source_BSD is None else _embed(transformer, source_BSD.transpose(0, 1))
+    for block in transformer.blocks:
+        query_TBD = block.attention_norm(x_TBD)
+        keys_SBD = query_TBD if source_SBD is None else block.attention_norm(source_SBD)
+        x_TBD = x_TBD + block.dropout(_attend(block.attention, query_TBD, keys_SBD))
+        x_TBD = x_TBD + block.dropout(block.feed_forward(block.feed_forward_norm(x_TBD)))
+    result_TBD: Tensor = transformer.norm(x_TBD)
+    return result_TBD.transpose(0, 1)
+
+
+def _embed(transformer: Transformer, x_TBD: Tensor) -> Tensor:
+    num_steps, _, dim = x_TBD.shape
+    positions_TD = sinusoidal_positions(num_steps, dim, x_TBD.device)
+    embedded_TBD: Tensor = transformer.dropout(math.sqrt(dim) * x_TBD + positions_TD[:, None])
+    return embedded_TBD
+
+
+def _attend(attention: Attention, query_TBD: Tensor, keys_SBD: Tensor) -> Tensor:
+    num_steps, num_samples, dim = query_TBD.shape
+    num_rows, width = num_samples * attention.num_heads, dim // attention.num_heads
+    key_SBD, value_SBD = attention.key_value(keys_SBD).chunk(2, dim=-1)
+    scaled_TBD = attention.query(query_TBD) * width**-0.5
+    q_RTE, k_RSE, v_RSE = (
+        x.contiguous().view(-1, num_rows, width).transpose(0, 1) for x in (scaled_TBD, key_SBD, value_SBD)
+    )
+    scores_RTS = torch.bmm(q_RTE, k_RSE.transpose(1, 2)) + _no_later_step(
+        num_steps, len(keys_SBD), query_TBD.device
+    )
+    weights_RTS = F.dropout(scores_RTS.softmax(dim=-1), attention.dropout, attention.training)
+    attended_TBD = (
+        torch.bmm(weights_RTS, v_RSE).transpose(0, 1).contiguous().view(num_steps, num_samples, dim)
+    )
+    output_TBD: Tensor = attention.out(attended_TBD)
+    return output_TBD
+
+
+def _no_later_step(num_steps: int, num_sources: int, device: torch.device) -> Tensor:
+    """(T, S): 0 where a step may attend, minus infinity beyond the diagonal, which ends at the longer one's corner."""
+    offset = 1 + abs(num_sources - num_steps)
+    return torch.full((num_steps, num_sources), -math.inf, device=device).triu(offset)
