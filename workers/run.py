@@ -25,15 +25,18 @@ from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from pipelines.errors import ConfigError, HctDmgError
 from workers.app import preflight
+from workers.brake import REMEDY
 from workers.config_file import ConfigFile
 from workers.consumer import Status
-from workers.output import note, print_line
+from workers.output import EXIT_HALTED, note, print_line
 from workers.ray_start import start_ray
 
 START_TIMEOUT_S = 180.0
 """Loading the libraries takes some 20 s on two cores, several times that on a busy machine."""
 CALL_TIMEOUT_S = 10.0
 WAIT_S = 0.1
+LOOK_S = 1.0
+"""How often `hctdmg run` looks whether a consumer is halted."""
 CONSUMER = "SegmentConsumer"
 
 
@@ -97,6 +100,26 @@ class Application:
         found: dict[str, Status] = {}
         self._ask(lambda handle: handle.status, lambda _: True, CALL_TIMEOUT_S, found)
         return list(found.values())
+
+    def halted_by(self) -> str | None:
+        """The cap on dead letters that has halted a consumer, if any."""
+        return next((status.halted_by for status in self.statuses() if status.halted_by), None)
+
+    def resume(self) -> list[Status]:
+        """Have halted consumers go on.
+
+        Returns:
+            Those that were halted, as they were.
+
+        Raises:
+            DeployError: One of them did not answer.
+        """
+        halted = [status for status in self.statuses() if status.halted_by is not None]
+        if halted and not self._ask(
+            lambda handle: handle.resume, lambda status: status.halted_by is None, CALL_TIMEOUT_S
+        ):
+            raise DeployError(f"not every consumer answered within {CALL_TIMEOUT_S:g} s: try it again")
+        return halted
 
     def _ask(
         self,
@@ -172,7 +195,7 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
     """The command `hctdmg run`: consume until SIGTERM or Ctrl-C, then drain. A second one exits at once.
 
     Returns:
-        The exit status.
+        The exit status; 3 when dead letters past a cap have halted it.
 
     Raises:
         ConfigError: Something is wrong or missing; nothing was started.
@@ -180,10 +203,12 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
     """
     _stop_on_signals()
     try:
-        with running(config, address, relay_logs=True):
+        with running(config, address, relay_logs=True) as application:
             print_line("ready")
-            while True:
-                signal.pause()
+            while (halted_by := application.halted_by()) is None:
+                time.sleep(LOOK_S)
+        note(f"error: halted: {halted_by}; {REMEDY}")
+        return EXIT_HALTED
     except KeyboardInterrupt:
         note("stopped")
     return 0

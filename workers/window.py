@@ -104,6 +104,10 @@ class Windows(Generic[T_co]):
         wanted = self._entries if partitions is None else partitions
         return [self._entries[partition][0] for partition in wanted if self._entries.get(partition)]
 
+    def next_offsets(self) -> dict[int, int]:
+        """Where to go on in each partition that has records in flight: all before it is out."""
+        return {partition: window[0].offset for partition, window in self._entries.items() if window}
+
     def plan(self, assigned: Collection[int]) -> Plan:
         """Decide what to poll.
 
