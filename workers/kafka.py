@@ -76,16 +76,21 @@ def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
 def poll(consumer: KafkaConsumer, timeout_s: float, max_records: int) -> list[ConsumerRecord]:
     """Poll, in a consumer that pauses and resumes partitions.
 
-    kafka-python 3.0.12 parks what it has fetched of a paused partition, and takes it up again once its
-    in-line slot is None. The slot of a partition that has been read to its end is empty but not None, so
-    that a resumed partition could wait for ever.
+    Goes round two faults of kafka-python 3.0.12, with each of which it would wait for ever:
+
+    - It parks what it has fetched of a paused partition, and takes it up again once its in-line slot is None.
+      The slot of a partition that has been read to its end is empty but not None.
+    - A leader that joins because the topic's partitions have changed takes note of them when it assigns them,
+      before the group has answered. A poll between the two sees nothing changed, and never looks at the answer.
 
     Returns:
         The records, each partition's in order.
     """
-    fetcher = consumer._fetcher
+    fetcher, coordinator = consumer._fetcher, consumer._coordinator
     if not fetcher._next_partition_records:
         fetcher._next_partition_records = None
+    if coordinator.rejoining:
+        coordinator.request_rejoin()
     batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
     return [record for records in batches.values() for record in records]
 
