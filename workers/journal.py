@@ -90,7 +90,9 @@ class Journal:
         try:
             pasts = read_pasts(metadata)
         except ForeignMetadataError as error:
-            log.warning("commit metadata of %s[%d] ignored, they are not ours: %s", self._topic, partition, error)
+            log.warning(
+                "commit metadata of %s[%d] ignored, they are not ours: %s", self._topic, partition, error
+            )
             pasts = {}
         self._memory.replace(partition, {offset: _after_restart(past) for offset, past in pasts.items()})
         self._written[partition] = metadata

@@ -11,9 +11,11 @@ not know what the application does.
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 
 import ray
@@ -205,13 +207,35 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
     try:
         with running(config, address, relay_logs=True) as application:
             print_line("ready")
-            while (halted_by := application.halted_by()) is None:
-                time.sleep(LOOK_S)
+            halted_by = _wait_until_halted(application)
         note(f"error: halted: {halted_by}; {REMEDY}")
         return EXIT_HALTED
     except KeyboardInterrupt:
         note("stopped")
     return 0
+
+
+def _wait_until_halted(application: Application) -> str:
+    """Look from time to time, in a thread of its own: a signal must not break into a call to Ray."""
+    found: SimpleQueue[str] = SimpleQueue()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_S):
+            try:
+                if (halted_by := application.halted_by()) is not None:
+                    found.put(halted_by)
+                    return
+            except Exception as error:  # noqa: BLE001 - Ray has many errors for a controller that restarts
+                logging.getLogger(__name__).info("no status of %s: %s", application.name, error)
+
+    thread = threading.Thread(target=look, name="look", daemon=True)
+    thread.start()
+    try:
+        return found.get()
+    finally:
+        over.set()
+        thread.join()
 
 
 def _stop_on_signals() -> None:

@@ -228,7 +228,9 @@ class Session:
             How many records were given back.
         """
         budget = Deadline.after(self._flow.drain_timeout_s)
-        while (heads := self._windows.heads(partitions)) and budget.remaining_s() > 0 and not self._brake.is_on:
+        while (
+            (heads := self._windows.heads(partitions)) and budget.remaining_s() > 0 and not self._brake.is_on
+        ):
             concurrent.futures.wait(
                 cast("list[concurrent.futures.Future[Answer]]", [head.future for head in heads]),
                 timeout=min(DRAIN_POLL_S, budget.remaining_s()),
