@@ -20,7 +20,9 @@ from typing import Protocol
 
 from pipelines.segment import parse_segment
 from workers.config import FlowConfig
+from workers.memory import Memory
 from workers.messages import Answer, Failure, Record, Work, dead_letter, failure_of
+from workers.past import NOTHING, Past
 
 MAX_BACKOFF_S = 5.0
 """A replica restarts within some 5 s: waiting longer gains nothing."""
@@ -40,27 +42,35 @@ class Backend(Protocol):
 
 @dataclass
 class Tries:
-    """What was tried with one segment so far.
+    """One segment's tries.
 
     Attributes:
         flow: The limits.
-        num_attempts: How often it was tried.
-        spent_s: How long it was worked on, waits between tries included.
-        is_suspect: Whether it may be tried only alone.
+        past: What was tried so far, by earlier consumers too.
     """
 
     flow: FlowConfig
-    num_attempts: int = 0
-    spent_s: float = 0.0
-    is_suspect: bool = False
-    _num_transient: int = 0
-    _num_deaths: int = 0
+    past: Past = NOTHING
     _num_in_vain: int = 0
 
     @property
     def budget_s(self) -> float:
         """How long it may still be worked on."""
-        return self.flow.segment_deadline_s - self.spent_s
+        return self.flow.segment_deadline_s - self.past.spent_s
+
+    def verdict(self) -> Failure | None:
+        """Why it must not be tried even once more, if what earlier consumers know of it says so."""
+        past, flow = self.past, self.flow
+        if past.num_deaths >= flow.max_deaths:
+            found = f"{past.num_deaths} replicas died of it while they had it alone (flow.max_deaths)"
+            return Failure("extract", "ReplicaDied", f"given up before another consumer: {found}", "death")
+        if past.num_restarts >= flow.max_attempts:
+            found = f"{past.num_restarts} consumers ended while it was tried alone (flow.max_attempts)"
+            return Failure("extract", "ConsumerDied", f"given up before another: {found}", "death")
+        if self.budget_s <= 0:
+            found = f"{past.spent_s:.1f} s were spent on it by earlier consumers"
+            return Failure("extract", "DeadlineExceeded", f"{found} (flow.segment_deadline_s)", "segment")
+        return None
 
     def wait_after(self, failure: Failure) -> float | None:
         """Take note of a failed try.
@@ -68,31 +78,38 @@ class Tries:
         Returns:
             Seconds to wait before the next one; None to give up.
         """
-        self.num_attempts += failure.kind != "displaced"
         self._num_in_vain += 1
-        self.spent_s += failure.elapsed_s
-        if self._is_final(failure):
+        was_alone = self.past.is_suspect
+        self._note(failure)
+        if self._is_final(failure, was_alone):
             return None
         wait_s = self._backoff_s()
         if failure.kind == "transient":
             # Only the segment's own trouble counts; replicas that restart are not its fault.
-            self.spent_s += wait_s
+            self.past = replace(self.past, spent_s=self.past.spent_s + wait_s)
         return wait_s if self.budget_s > 0 else None
 
-    def _is_final(self, failure: Failure) -> bool:
+    def _note(self, failure: Failure) -> None:
+        past, kind = self.past, failure.kind
+        self.past = replace(
+            past,
+            num_attempts=past.num_attempts + (kind != "displaced"),
+            num_transient=past.num_transient + (kind == "transient"),
+            num_deaths=past.num_deaths + (kind == "death" and past.is_suspect),
+            is_suspect=past.is_suspect or kind in ("unexpected", "death"),
+            spent_s=past.spent_s + failure.elapsed_s,
+        )
+
+    def _is_final(self, failure: Failure, was_alone: bool) -> bool:
         match failure.kind:
             case "segment":
                 return True
             case "transient":
-                self._num_transient += 1
-                return self._num_transient >= self.flow.max_attempts
+                return self.past.num_transient >= self.flow.max_attempts
             case "unexpected":
-                was_alone, self.is_suspect = self.is_suspect, True
                 return was_alone
             case "death":
-                self._num_deaths += self.is_suspect
-                self.is_suspect = True
-                return self._num_deaths >= self.flow.max_deaths
+                return self.past.num_deaths >= self.flow.max_deaths
             case "displaced":
                 return False
 
@@ -107,32 +124,37 @@ class Attempts:
     Args:
         flow: The limits.
         backend: Who does the work.
+        memory: Where the tries of each record are noted; what earlier consumers tried is there already.
     """
 
-    def __init__(self, flow: FlowConfig, backend: Backend) -> None:
+    def __init__(self, flow: FlowConfig, backend: Backend, memory: Memory | None = None) -> None:
         self._flow = flow
         self._backend = backend
+        self._memory = Memory() if memory is None else memory
         self._turn_alone = asyncio.Lock()
 
     async def answer(self, record: Record) -> Answer:
         """Answer one record, whatever is in it."""
-        tries = Tries(self._flow)
+        tries = Tries(self._flow, self._memory.recall(record.partition, record.offset))
         try:
             outcome = await self._try_all(record, tries)
         except Exception as error:  # noqa: BLE001 - a bug in here must not stop the partition for ever
             outcome = failure_of(error, "parse")
         if isinstance(outcome, Answer):
             return outcome
-        return dead_letter(record, outcome, max(1, tries.num_attempts), datetime.now(UTC))
+        return dead_letter(record, outcome, max(1, tries.past.num_attempts), datetime.now(UTC))
 
     async def _try_all(self, record: Record, tries: Tries) -> Answer | Failure:
         incoming = parse_segment(record.value, record.headers)
+        if (verdict := tries.verdict()) is not None:
+            return verdict
         while True:
             work = Work(incoming, record.source, record.traceparent, tries.budget_s)
-            outcome = await self._try_once(work, tries.is_suspect)
+            outcome = await self._try_once(work, tries.past.is_suspect)
             if isinstance(outcome, Answer):
                 return outcome
             wait_s = tries.wait_after(outcome)
+            self._memory.note(record.partition, record.offset, tries.past)
             if wait_s is None:
                 return self._in_full(outcome, tries)
             await asyncio.sleep(wait_s)
@@ -141,7 +163,7 @@ class Attempts:
         """The last failure, with why there was no further try."""
         if failure.kind != "transient":
             return failure
-        why = f"given up after {tries.num_attempts} tries in {tries.spent_s:.1f} s"
+        why = f"given up after {tries.past.num_attempts} tries in {tries.past.spent_s:.1f} s"
         limits = f"limits: {self._flow.max_attempts} tries, {self._flow.segment_deadline_s:g} s"
         return replace(failure, message=f"{failure.message} ({why}; {limits})")
 

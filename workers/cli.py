@@ -102,6 +102,15 @@ TranscriptOption = Annotated[
 SegmentSeconds = Annotated[
     float, typer.Option(min=0.5, help="Wanted length of a segment, seconds; it ends at the next key frame.")
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Ray cluster where the application runs. Default: the one on this machine.",
+        show_default=False,
+    ),
+]
 BootstrapServers = Annotated[
     str | None,
     typer.Option(metavar="HOST:PORT", help="Kafka broker. Default: as in the settings.", show_default=False),
@@ -192,6 +201,32 @@ def _run(
     found = read_config_file(config, overrides or ())
     note(f"settings from {found.path}")
     return run_worker(found, address)
+
+
+@app.command("status")
+def _status(config: ConfigPath = None, address: Cluster = None, as_json: AsJson = False) -> int:
+    """Show what each consumer of a running application is doing, and why one is halted.
+
+    Example:  hctdmg status ray_config.yaml --address 10.0.0.5:6379 --json
+    """
+    with working("connecting"):
+        from workers.config_file import read_config_file
+        from workers.operate import show_status
+
+    return show_status(read_config_file(config), address, as_json)
+
+
+@app.command("resume")
+def _resume(config: ConfigPath = None, address: Cluster = None, as_json: AsJson = False) -> int:
+    """Let consumers go on that too many dead letters have halted; they begin where they stopped.
+
+    Example:  hctdmg resume ray_config.yaml --address 10.0.0.5:6379
+    """
+    with working("connecting"):
+        from workers.config_file import read_config_file
+        from workers.operate import resume
+
+    return resume(read_config_file(config), address, as_json)
 
 
 @app.command("submit")

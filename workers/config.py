@@ -90,13 +90,21 @@ class FlowConfig(BaseModel):
         max_in_flight_bytes: Most bytes of messages that one consumer holds.
         max_concurrent_extractions: Segments that one extractor prepares at the same time. More than one keeps
             it busy while media are fetched, and going while one segment hangs.
-        max_attempts: Tries of one segment before a transient error becomes a dead letter.
+        max_attempts: Tries of one segment before a transient error becomes a dead letter. Also, how many
+            consumers in a row may end while they try a suspect alone.
         max_deaths: Replicas that may die of one segment, each while it had that segment alone, before it
             becomes a dead letter.
         retry_backoff_s: Wait before the second try; doubles with each further one, with jitter.
         segment_deadline_s: Longest time that is spent on one segment: fetch, decode and extract, every retry
             and the waits between them, but not the wait for a free extractor. Then the segment is
             dead-lettered, and an extractor that is stuck in it is restarted.
+        max_dead_letter_run: Most dead letters in a row. Before the next one is published the consumer halts:
+            it reads nothing more and commits nothing until `hctdmg resume`; `hctdmg run` exits 3. Each
+            consumer counts for itself, and anew after each start.
+        max_dead_letter_share: Largest share of dead letters among the latest answers; past it, the same.
+        dead_letter_window: How many latest answers that share is taken of.
+        min_dead_letter_streams: It takes dead letters of so many streams to pass a cap: none counts for more
+            than its part of it, so that a broken camera never halts the others.
         drain_timeout_s: Budget for finishing what is in flight when partitions are revoked or the worker
             stops.
     """
@@ -110,6 +118,10 @@ class FlowConfig(BaseModel):
     max_deaths: Count = 2
     retry_backoff_s: Seconds = 0.2
     segment_deadline_s: Seconds = 60.0
+    max_dead_letter_run: Count = 50
+    max_dead_letter_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    dead_letter_window: Count = 200
+    min_dead_letter_streams: Count = 3
     drain_timeout_s: Seconds = 20.0
 
 

@@ -24,8 +24,10 @@ from ray.serve.handle import DeploymentHandle
 
 from pipelines.errors import ConfigError, Stage
 from workers.attempts import Attempts
+from workers.brake import Brake
 from workers.config import Settings
 from workers.kafka import check_reachable
+from workers.memory import Memory
 from workers.messages import Answer, Failure, FailureKind, Record, Work
 from workers.session import Progress, Session
 from workers.telemetry import set_up_logging
@@ -66,6 +68,11 @@ class Status:
         """Whether it is a member of the group; it may have no partition."""
         return self.progress is not None and self.progress.is_member
 
+    @property
+    def halted_by(self) -> str | None:
+        """The cap on dead letters that halted it; None while it is not halted."""
+        return None if self.progress is None else self.progress.halted_by
+
 
 class SegmentConsumer:
     """One replica.
@@ -83,7 +90,9 @@ class SegmentConsumer:
         self._settings = settings
         self._instance = settings.kafka.instance or ray.get_runtime_context().get_session_name()
         self._loop = asyncio.get_running_loop()
-        self._attempts = Attempts(settings.flow, ServeBackend(extractor, model))
+        self._brake = Brake(settings.flow)
+        self._memory = Memory()
+        self._attempts = Attempts(settings.flow, ServeBackend(extractor, model), self._memory)
         self._stopping = threading.Event()
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -99,6 +108,13 @@ class SegmentConsumer:
             is_done=not self._thread.is_alive(),
             progress=None if session is None else session.progress,
         )
+
+    async def resume(self) -> Status:
+        """Go on where dead letters past a cap have halted it, with none counted, and say that it does."""
+        self._brake.release()
+        while (status := await self.status()).halted_by is not None and not status.is_done:
+            await asyncio.sleep(0.02)
+        return status
 
     async def stop(self) -> Status:
         """Begin to drain, and say at once how far it is."""
@@ -134,7 +150,7 @@ class SegmentConsumer:
         try:
             # First, because each client that can't connect leaves a thread behind.
             check_reachable(self._settings.kafka)
-            session = Session(self._settings, name, self._submit)
+            session = Session(self._settings, name, self._submit, self._brake, self._memory)
         except (ConfigError, KafkaError) as error:
             log.warning("no session with %s yet: %s", self._settings.kafka.bootstrap_servers, error)
             self._stopping.wait(RECONNECT_S)

@@ -76,7 +76,7 @@ class FeatureExtractor:
 
     async def extract(self, work: Work) -> PreparedSegment | Failure:
         """Prepare a segment beside others."""
-        async with self._gate.together():
+        async with self._gate.together(work.source.partition):
             return await self._to_the_end(work)
 
     async def extract_alone(self, work: Work) -> AsyncIterator[PreparedSegment | Failure | None]:

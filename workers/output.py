@@ -17,6 +17,8 @@ from pipelines.errors import ConfigError, HctDmgError, SegmentError
 
 EXIT_FAILURE = 1
 EXIT_USER = 2
+EXIT_HALTED = 3
+"""`hctdmg run`: dead letters past a cap have halted it."""
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
 

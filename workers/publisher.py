@@ -58,6 +58,14 @@ REFUSALS = (
 
 
 @dataclass(frozen=True)
+class Mark:
+    """What is committed for a partition: where to go on, and what is kept beside that."""
+
+    next_offset: int
+    metadata: str
+
+
+@dataclass(frozen=True)
 class Sent:
     """An answer on its way.
 
@@ -95,8 +103,12 @@ class Publisher:
         self._too_large: set[tuple[int, int]] = set()
         self._producer = self._open_producer()
 
-    def publish(self, batch: Batch) -> bool:
+    def publish(self, batch: Batch, marks: Mapping[int, Mark]) -> bool:
         """Publish a batch and commit its offsets.
+
+        Args:
+            batch: The answers; there may be none.
+            marks: What to commit for each of its partitions, and maybe for others.
 
         Returns:
             Whether that happened. If not, the broker refused for now: the same may be tried again as long as
@@ -108,9 +120,9 @@ class Publisher:
         """
         offsets = {
             TopicPartition(self._config.input_topic, partition): OffsetAndMetadata(
-                entries[-1].next_offset, "", NO_EPOCH
+                mark.next_offset, mark.metadata, NO_EPOCH
             )
-            for partition, entries in batch.items()
+            for partition, mark in marks.items()
         }
         sent: list[Sent] = []
         try:

@@ -11,9 +11,11 @@ not know what the application does.
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 
 import ray
@@ -25,15 +27,18 @@ from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from pipelines.errors import ConfigError, HctDmgError
 from workers.app import preflight
+from workers.brake import REMEDY
 from workers.config_file import ConfigFile
 from workers.consumer import Status
-from workers.output import note, print_line
+from workers.output import EXIT_HALTED, note, print_line
 from workers.ray_start import start_ray
 
 START_TIMEOUT_S = 180.0
 """Loading the libraries takes some 20 s on two cores, several times that on a busy machine."""
 CALL_TIMEOUT_S = 10.0
 WAIT_S = 0.1
+LOOK_S = 1.0
+"""How often `hctdmg run` looks whether a consumer is halted."""
 CONSUMER = "SegmentConsumer"
 
 
@@ -97,6 +102,26 @@ class Application:
         found: dict[str, Status] = {}
         self._ask(lambda handle: handle.status, lambda _: True, CALL_TIMEOUT_S, found)
         return list(found.values())
+
+    def halted_by(self) -> str | None:
+        """The cap on dead letters that has halted a consumer, if any."""
+        return next((status.halted_by for status in self.statuses() if status.halted_by), None)
+
+    def resume(self) -> list[Status]:
+        """Have halted consumers go on.
+
+        Returns:
+            Those that were halted, as they were.
+
+        Raises:
+            DeployError: One of them did not answer.
+        """
+        halted = [status for status in self.statuses() if status.halted_by is not None]
+        if halted and not self._ask(
+            lambda handle: handle.resume, lambda status: status.halted_by is None, CALL_TIMEOUT_S
+        ):
+            raise DeployError(f"not every consumer answered within {CALL_TIMEOUT_S:g} s: try it again")
+        return halted
 
     def _ask(
         self,
@@ -172,7 +197,7 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
     """The command `hctdmg run`: consume until SIGTERM or Ctrl-C, then drain. A second one exits at once.
 
     Returns:
-        The exit status.
+        The exit status; 3 when dead letters past a cap have halted it.
 
     Raises:
         ConfigError: Something is wrong or missing; nothing was started.
@@ -180,13 +205,37 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
     """
     _stop_on_signals()
     try:
-        with running(config, address, relay_logs=True):
+        with running(config, address, relay_logs=True) as application:
             print_line("ready")
-            while True:
-                signal.pause()
+            halted_by = _wait_until_halted(application)
+        note(f"error: halted: {halted_by}; {REMEDY}")
+        return EXIT_HALTED
     except KeyboardInterrupt:
         note("stopped")
     return 0
+
+
+def _wait_until_halted(application: Application) -> str:
+    """Look from time to time, in a thread of its own: a signal must not break into a call to Ray."""
+    found: SimpleQueue[str] = SimpleQueue()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_S):
+            try:
+                if (halted_by := application.halted_by()) is not None:
+                    found.put(halted_by)
+                    return
+            except Exception as error:  # noqa: BLE001 - Ray has many errors for a controller that restarts
+                logging.getLogger(__name__).info("no status of %s: %s", application.name, error)
+
+    thread = threading.Thread(target=look, name="look", daemon=True)
+    thread.start()
+    try:
+        return found.get()
+    finally:
+        over.set()
+        thread.join()
 
 
 def _stop_on_signals() -> None:

@@ -11,7 +11,7 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,11 +21,14 @@ from kafka.errors import KafkaError
 from kafka.structs import MemberState
 
 from pipelines.deadline import Deadline
+from workers.brake import Brake
 from workers.config import Settings
+from workers.journal import Journal
 from workers.kafka import client_options, open_consumer
+from workers.memory import Memory
 from workers.messages import Answer, Record
 from workers.poller import Poller
-from workers.publisher import Publisher
+from workers.publisher import Batch, Publisher
 from workers.rebalance import Rebalance
 from workers.window import Entry, Windows
 
@@ -48,6 +51,7 @@ class Progress:
         num_bytes_in_flight: Their bytes.
         num_events: Events published so far.
         num_dead_letters: Dead letters published so far.
+        halted_by: The cap on dead letters that halted it, one line; None while it consumes.
     """
 
     is_member: bool
@@ -56,6 +60,7 @@ class Progress:
     num_bytes_in_flight: int
     num_events: int
     num_dead_letters: int
+    halted_by: str | None = None
 
 
 class Session:
@@ -67,6 +72,8 @@ class Session:
         settings: The settings.
         identity: `group_instance_id` and `transactional_id`; no two live sessions may share one.
         submit: Has a record answered; the future's result is its answer, whatever is in the record.
+        brake: Halts the session; one that is on halts it from the start. None begins with nothing counted.
+        memory: What was tried with the records, kept in the commit metadata. None for whom has nothing to note.
 
     Raises:
         KafkaError: The broker can't be reached.
@@ -77,6 +84,8 @@ class Session:
         settings: Settings,
         identity: str,
         submit: Callable[[Record], "concurrent.futures.Future[Answer]"],
+        brake: Brake | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._config = settings.kafka
         self._flow = settings.flow
@@ -86,6 +95,8 @@ class Session:
         self._windows: Windows[Answer] = Windows(
             self._flow.max_in_flight_segments, self._flow.max_in_flight_bytes
         )
+        self._brake = Brake(self._flow) if brake is None else brake
+        self._memory = Memory() if memory is None else memory
         self._publish_at_s = 0.0
         self._num_events = 0
         self._num_dead_letters = 0
@@ -96,6 +107,7 @@ class Session:
         except KafkaError:
             self._consumer.close(autocommit=False)
             raise
+        self._journal = Journal(self._consumer, self._config.input_topic, self._memory)
         self._rebalance = Rebalance(self._consumer, self._hold, self._give_back, self._forget)
         self._consumer.subscribe([self._config.input_topic], listener=self._rebalance)
         self.progress = self._look()
@@ -112,6 +124,7 @@ class Session:
             if time.monotonic() >= self._publish_at_s:
                 with self._lock:
                     self._publish()
+                    self._let_go_if_halted()
             self.progress = self._look()
         with self._lock:
             self._finish(self._windows.partitions)
@@ -141,12 +154,14 @@ class Session:
 
     def _hold(self, partitions: Collection[int]) -> None:
         """Hold new partitions until there is a plan for them; the running poll knows nothing of them."""
+        self._journal.expect(partitions)
         self._consumer.pause(*(self._place(partition) for partition in partitions))
         log.info("%s assigned", self._named(partitions))
 
     def _poll(self) -> None:
         assigned = self._assigned()
-        plan = self._windows.plan(assigned)
+        known = self._journal.read(assigned)
+        plan = self._windows.plan(() if self._brake.is_on else known)
         self._pause(assigned - plan.partitions)
         self._resume(plan.partitions)
         polled = self._poller.poll(POLL_S, max(1, plan.max_records))
@@ -159,23 +174,45 @@ class Session:
         self._windows.add(record.partition, Entry(record.offset, record.num_bytes, self._submit(record)))
 
     def _publish(self) -> bool:
-        """Publish all that is finished.
+        """Publish all that is finished and that no cap withholds, and keep what was tried with the rest.
 
         Returns:
             False when the broker refused for now.
         """
-        batch = self._windows.finished()
-        if not batch:
-            return True
-        if not self._publisher.publish(batch):
-            self._publish_at_s = time.monotonic() + DRAIN_POLL_S
+        admitted = self._brake.admit(self._windows.finished())
+        answered = {partition: entries[-1].next_offset for partition, entries in admitted.batch.items()}
+        if not self._commit(admitted.batch, answered):
             return False
-        self._publish_at_s = time.monotonic() + self._config.commit_interval_s
-        for partition, entries in batch.items():
+        self._brake.settle(admitted)
+        for partition, entries in admitted.batch.items():
             self._windows.release(partition, entries[-1].next_offset)
             for entry in entries:
                 self._count(partition, entry)
         return True
+
+    def _commit(self, batch: Batch, answered: Mapping[int, int]) -> bool:
+        marks = self._journal.marks(answered, self._windows.next_offsets())
+        if not marks:
+            return True
+        if not self._publisher.publish(batch, marks):
+            self._publish_at_s = time.monotonic() + DRAIN_POLL_S
+            return False
+        self._publish_at_s = time.monotonic() + self._config.commit_interval_s
+        self._journal.written(marks)
+        return True
+
+    def _let_go_if_halted(self) -> None:
+        """Give back, to itself, all that is in flight; what was tried with it counts no more once it goes on."""
+        waiting = self._windows.next_offsets()
+        if not self._brake.is_on or not waiting:
+            return
+        self._windows.drop(waiting)
+        for partition, next_offset in waiting.items():
+            self._memory.replace(partition, {})
+            self._consumer.seek(self._place(partition), next_offset)
+        marks = self._journal.marks({}, waiting)
+        if marks and self._publisher.publish({}, marks):
+            self._journal.written(marks)
 
     def _count(self, partition: int, entry: Entry[Answer]) -> None:
         failure = entry.future.result().failure
@@ -193,7 +230,9 @@ class Session:
             How many records were given back.
         """
         budget = Deadline.after(self._flow.drain_timeout_s)
-        while (heads := self._windows.heads(partitions)) and budget.remaining_s() > 0:
+        while (
+            (heads := self._windows.heads(partitions)) and budget.remaining_s() > 0 and not self._brake.is_on
+        ):
             concurrent.futures.wait(
                 cast("list[concurrent.futures.Future[Answer]]", [head.future for head in heads]),
                 timeout=min(DRAIN_POLL_S, budget.remaining_s()),
@@ -211,6 +250,7 @@ class Session:
             num_bytes_in_flight=self._windows.num_bytes,
             num_events=self._num_events,
             num_dead_letters=self._num_dead_letters,
+            halted_by=self._brake.reason,
         )
 
     def _remove(self, member: MemberToRemove) -> None:

@@ -104,16 +104,25 @@ class Windows(Generic[T_co]):
         wanted = self._entries if partitions is None else partitions
         return [self._entries[partition][0] for partition in wanted if self._entries.get(partition)]
 
+    def next_offsets(self) -> dict[int, int]:
+        """Where to go on in each partition that has records in flight: all before it is out."""
+        return {partition: window[0].offset for partition, window in self._entries.items() if window}
+
     def plan(self, assigned: Collection[int]) -> Plan:
         """Decide what to poll.
 
-        Each partition has an equal share, so that a slow one can't take the room of the others. A partition
-        is polled again when a quarter of its share is free, not for each record that leaves.
+        Each partition has an equal share of records and bytes, so that a slow one can't take the room of the
+        others; a poll may exceed its share of bytes. It is polled again when a quarter of its share of records
+        is free, not for each record that leaves.
         """
         share = max(1, self.max_records // max(1, len(assigned)))
+        share_bytes = self.max_bytes // max(1, len(assigned))
         free = self.max_records - self._num_records
         rooms = {
-            partition: min(share - len(self._entries.get(partition, ())), free) for partition in assigned
+            partition: min(share - len(window), free)
+            for partition in assigned
+            if not (window := self._entries.get(partition, ()))
+            or sum(entry.num_bytes for entry in window) < share_bytes
         }
         polled = {partition: room for partition, room in rooms.items() if room >= max(1, share // 4)}
         free_bytes = self.max_bytes - self._num_bytes

@@ -143,7 +143,7 @@ def test_a_gate_lets_several_in_together_or_one_alone() -> None:
     seen: list[list[str]] = []
 
     async def visit(gate: Gate, name: str) -> None:
-        async with gate.alone() if name.startswith("alone") else gate.together():
+        async with gate.alone() if name.startswith("alone") else gate.together(name):
             inside.append(name)
             seen.append(sorted(inside))
             await asyncio.sleep(0.001)
@@ -162,7 +162,7 @@ def test_a_gate_lets_several_in_together_or_one_alone() -> None:
 
 def test_who_gives_up_waiting_at_a_gate_leaves_it_as_it_was() -> None:
     async def give_up(gate: Gate) -> None:
-        async with gate.together():
+        async with gate.together("a"):
             waiting = asyncio.ensure_future(_enter_alone(gate))
             await asyncio.sleep(0.001)
             waiting.cancel()
@@ -171,6 +171,27 @@ def test_who_gives_up_waiting_at_a_gate_leaves_it_as_it_was() -> None:
             pass
 
     run(give_up, 2)
+
+
+def test_a_group_whose_work_never_ends_leaves_places_to_the_others() -> None:
+    async def hold(gate: Gate) -> None:
+        async with gate.together("stuck"):
+            await asyncio.Event().wait()
+
+    async def pass_by(gate: Gate) -> None:
+        holding = [asyncio.ensure_future(hold(gate)) for _ in range(9)]
+        async with asyncio.timeout(5):
+            for group in ("a", "b", "a"):
+                async with gate.together(group):
+                    pass
+        for one in holding:
+            one.cancel()
+        await asyncio.wait(holding)
+        async with asyncio.timeout(5), gate.alone():
+            pass
+
+    run(pass_by, 2)
+    run(pass_by, 5)
 
 
 async def _enter_alone(gate: Gate) -> None:

@@ -16,8 +16,10 @@ from kafka.errors import KafkaError
 
 from tests.kafka_broker import KafkaBroker
 from tests.topics import Message, Topics, make_topics, wait_until
+from workers.brake import Brake
 from workers.config import FlowConfig, Settings
 from workers.kafka import client_options
+from workers.memory import Memory
 from workers.messages import Answer, Failure, Record, dead_letter
 from workers.session import Session
 
@@ -54,8 +56,15 @@ def numbered(num_messages: int, num_partitions: int) -> list[Message]:
 class Running:
     """A session on its thread, until it is told to stop or breaks."""
 
-    def __init__(self, settings: Settings, identity: str, submit: Submit) -> None:
-        self.session = Session(settings, identity, submit)
+    def __init__(
+        self,
+        settings: Settings,
+        identity: str,
+        submit: Submit,
+        brake: Brake | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.session = Session(settings, identity, submit, brake, memory)
         self.stopping = threading.Event()
         self.abandoned = threading.Event()
         self.error: Exception | None = None
@@ -83,8 +92,14 @@ class Running:
 
 
 @contextmanager
-def consuming(settings: Settings, submit: Submit, identity: str = "worker-0") -> Iterator[Running]:
-    running = Running(settings, identity, submit)
+def consuming(
+    settings: Settings,
+    submit: Submit,
+    identity: str = "worker-0",
+    brake: Brake | None = None,
+    memory: Memory | None = None,
+) -> Iterator[Running]:
+    running = Running(settings, identity, submit, brake, memory)
     try:
         yield running
     finally:

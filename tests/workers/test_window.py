@@ -78,6 +78,14 @@ def test_no_more_than_the_byte_budget_is_polled() -> None:
     assert windows.plan([0]).max_records == 0
 
 
+def test_a_partition_with_large_records_leaves_bytes_to_the_others() -> None:
+    windows: Windows[int] = Windows(max_records=100, max_bytes=8 * 2**20)
+    windows.add(0, entry(0, 3 * 2**20))
+    assert windows.plan([0, 1]).partitions == {0, 1}
+    windows.add(0, entry(1, 3 * 2**20))
+    assert windows.plan([0, 1]).partitions == {1}
+
+
 def test_broken_bookkeeping_is_refused() -> None:
     windows, (first, _) = filled([5, 6])
     with pytest.raises(BrokenInvariantError, match="came after 6"):
