@@ -6,10 +6,10 @@ Knows kafka-python's options and why each is set. Does not know what is read or 
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
@@ -23,6 +23,12 @@ RECONNECT_BACKOFF_MAX_MS = 2_000
 """kafka-python's 30 s would add up to 30 s to each outage of a broker."""
 HEARTBEAT_S = 1.0
 """A member learns by a heartbeat that the group rebalances: the others wait for it no longer than this."""
+MAX_FETCH_BYTES = 2**20
+"""Most that is fetched ahead of one partition (the client's own default)."""
+MAX_FETCH_SHARE = 1 / 16
+"""The same as a share of the byte budget: sixteen partitions fetch at most a second budget ahead."""
+FETCH_MAX_BYTES = 50 * 2**20
+"""Most that one answer of the broker holds (the client's own default)."""
 MAX_MESSAGE_BYTES = 2**30
 """The topic's limit decides, not the client's 1 MiB: a dead letter is as large as its segment."""
 
@@ -46,14 +52,17 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
     }
 
 
-def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
+def open_consumer(config: KafkaConfig, identity: str, max_bytes: int) -> KafkaConsumer:
     """A consumer of the worker's group, not yet subscribed.
 
     Args:
         config: The settings.
         identity: Its `group_instance_id`: a static member that is back within the session time-out gets its
             partitions again without a rebalance.
+        max_bytes: `flow.max_in_flight_bytes`. What the client fetches ahead comes on top of it: for each
+            assigned partition at most one fetch of `MAX_FETCH_SHARE` of it, or a single larger message.
     """
+    max_fetch_bytes = max(1, min(MAX_FETCH_BYTES, int(max_bytes * MAX_FETCH_SHARE)))
     return KafkaConsumer(
         **client_options(config),
         **_STRICT,
@@ -70,23 +79,54 @@ def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
         session_timeout_ms=int(config.session_timeout_s * 1000),
         heartbeat_interval_ms=int(min(HEARTBEAT_S, config.session_timeout_s / 3) * 1000),
         max_poll_interval_ms=int(config.max_poll_interval_s * 1000),
+        max_partition_fetch_bytes=max_fetch_bytes,
+        fetch_max_bytes=max(max_fetch_bytes, min(FETCH_MAX_BYTES, max_bytes)),
     )
 
 
 def poll(consumer: KafkaConsumer, timeout_s: float, max_records: int) -> list[ConsumerRecord]:
-    """Poll, in a consumer that pauses and resumes partitions.
+    """Poll, in a consumer that pauses and resumes partitions, and goes on with those that it keeps in a rebalance.
 
-    kafka-python 3.0.12 parks what it has fetched of a paused partition, and takes it up again once its
-    in-line slot is None. The slot of a partition that has been read to its end is empty but not None, so
-    that a resumed partition could wait for ever.
+    kafka-python returns nothing as long as the group waits for a member, as for one that still finishes what
+    is revoked; cooperative rebalancing is meant to disturb only the partitions that move.
 
     Returns:
         The records, each partition's in order.
     """
+    _mend_parked(consumer)
+    batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+    if not batches and consumer._coordinator.need_rejoin():
+        return fetch(consumer, max_records)
+    return _in_order(batches)
+
+
+def fetch(consumer: KafkaConsumer, max_records: int) -> list[ConsumerRecord]:
+    """The part of `poll` that reads, without the part that keeps up with the group.
+
+    For while the group rebalances: the thread that owns the client may call it, or one for which that thread
+    waits.
+
+    Returns:
+        The records, each partition's in order; only what has come already.
+    """
+    _mend_parked(consumer)
+    batches, _ = consumer._fetcher.fetch_records(max_records, update_offsets=True, timeout_ms=0)
+    return _in_order(batches)
+
+
+def _mend_parked(consumer: KafkaConsumer) -> None:
+    """Have parked records of a partition that is resumed taken up.
+
+    kafka-python 3.0.12 parks what it has fetched of a paused partition, and takes it up again once its
+    in-line slot is None. The slot of a partition that has been read to its end is empty but not None, so
+    that a resumed partition could wait for ever.
+    """
     fetcher = consumer._fetcher
     if not fetcher._next_partition_records:
         fetcher._next_partition_records = None
-    batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+
+
+def _in_order(batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[ConsumerRecord]:
     return [record for records in batches.values() for record in records]
 
 
