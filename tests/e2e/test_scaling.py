@@ -59,9 +59,13 @@ class Worker:
             return sorted(len(one.progress.partitions) for one in found if one.progress)
 
         def is_shared() -> bool:
-            states = serve.status().applications[self.application.name].deployments[CONSUMER].replica_states
             found[:] = self.application.statuses()
-            return states == {"RUNNING": number} and share() == [NUM_PARTITIONS // number] * number
+            deployment = serve.status().applications[self.application.name].deployments.get(CONSUMER)
+            return (
+                deployment is not None
+                and deployment.replica_states == {"RUNNING": number}
+                and share() == [NUM_PARTITIONS // number] * number
+            )
 
         wait_until(is_shared, f"{number} consumers share the partitions", START_S)
         return found

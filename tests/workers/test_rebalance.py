@@ -163,7 +163,7 @@ def test_a_revoked_partition_finishes_its_head_and_gives_the_rest_back(
             return Future()
         return gates.submit(record)
 
-    options = settings(topics, drain_timeout_s=1.0)
+    options = settings(topics, drain_timeout_s=3.0)
     gates.shut(0, 1)
     topics.send(numbered(40, 2))
     with consuming(options, some_stuck, "worker-0") as first:
@@ -175,6 +175,7 @@ def test_a_revoked_partition_finishes_its_head_and_gives_the_rest_back(
             (moved,) = second.session.progress.partitions
             wait_until(lambda: topics.committed() == {moved: 20, 1 - moved: 6}, "the new owner finishes it")
             assert num_events(topics, {moved}) == 20
+            assert second.session.progress.num_events == 14  # those before were finished by the first
     with consuming(options, gates.submit, "worker-0"):
         assert_each_answered_once(topics, 40)
 
