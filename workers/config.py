@@ -28,7 +28,8 @@ class KafkaConfig(BaseModel):
         dead_letter_topic: Where segments that can't be answered are written.
         group_id: Consumer group; also the stem of every consumer's identity.
         instance: Name of this instance of the application; two that overlap must differ, as in a blue-green
-            upgrade, and one that restarts should keep its name. Null takes the name of the Ray session.
+            upgrade, and one that restarts should keep its name. Null takes the name of the Ray session, which
+            stays as long as Ray's cluster.
         delivery: "exactly_once" writes results and offsets in one transaction; "at_least_once" commits
             offsets after the results' delivery reports.
         auto_offset_reset: Where a group without a committed offset begins.
@@ -87,7 +88,8 @@ class FlowConfig(BaseModel):
     Attributes:
         max_in_flight_segments: Most segments that one consumer holds; at the limit it pauses its partitions.
             Each partition has an equal share of it.
-        max_in_flight_bytes: Most bytes of messages that one consumer holds.
+        max_in_flight_bytes: Most bytes of messages that one consumer holds. What it has fetched ahead comes on
+            top: for each of its partitions at most 1 MiB or a sixteenth of this, or one larger message.
         max_concurrent_extractions: Segments that one extractor prepares at the same time. More than one keeps
             it busy while media are fetched, and going while one segment hangs.
         max_attempts: Tries of one segment before a transient error becomes a dead letter. Also, how many
@@ -105,8 +107,8 @@ class FlowConfig(BaseModel):
         dead_letter_window: How many latest answers that share is taken of.
         min_dead_letter_streams: It takes dead letters of so many streams to pass a cap: none counts for more
             than its part of it, so that a broken camera never halts the others.
-        drain_timeout_s: Budget for finishing what is in flight when partitions are revoked or the worker
-            stops.
+        drain_timeout_s: Budget for finishing what is in flight when partitions are revoked (at most half of
+            `kafka.max_poll_interval_s`) or the worker stops.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -25,11 +25,12 @@ from ray.serve.handle import DeploymentHandle
 from pipelines.errors import ConfigError, Stage
 from workers.attempts import Attempts
 from workers.brake import Brake
-from workers.config import Settings
+from workers.config import KafkaConfig, Settings
 from workers.kafka import check_reachable
 from workers.memory import Memory
 from workers.messages import Answer, Failure, FailureKind, Record, Work
 from workers.session import Progress, Session
+from workers.slots import claim
 from workers.telemetry import set_up_logging
 
 if TYPE_CHECKING:  # this process needs neither torch nor OpenCV, and starts again sooner without them
@@ -52,7 +53,7 @@ class Status:
     Attributes:
         replica: Its name in Serve.
         pid: Of its process.
-        identity: Its name in the group; no two live replicas share one.
+        identity: Its name in the group, for life; no two live replicas share one.
         is_done: Whether it has drained and left the group.
         progress: Of its session; None before it has one.
     """
@@ -88,7 +89,10 @@ class SegmentConsumer:
     ) -> None:
         set_up_logging(settings.telemetry)
         self._settings = settings
-        self._instance = settings.kafka.instance or ray.get_runtime_context().get_session_name()
+        stem = _stem(settings.kafka)
+        self._slot = await asyncio.to_thread(claim, stem)
+        self._identity = _name(f"{stem}.{self._slot.number}")
+        log.info("this consumer is %s", self._identity)
         self._loop = asyncio.get_running_loop()
         self._brake = Brake(settings.flow)
         self._memory = Memory()
@@ -104,7 +108,7 @@ class SegmentConsumer:
         return Status(
             replica=serve.get_replica_context().replica_tag,
             pid=os.getpid(),
-            identity=self._identity(),
+            identity=self._identity,
             is_done=not self._thread.is_alive(),
             progress=None if session is None else session.progress,
         )
@@ -137,6 +141,7 @@ class SegmentConsumer:
         try:
             while not self._stopping.is_set():
                 self._consume()
+            self._slot.leave()
         except BaseException:
             log.critical(
                 "the consumer stops: Serve starts another, from the committed offsets", exc_info=True
@@ -146,33 +151,35 @@ class SegmentConsumer:
 
     def _consume(self) -> None:
         """One session."""
-        name = self._identity()
         try:
             # First, because each client that can't connect leaves a thread behind.
             check_reachable(self._settings.kafka)
-            session = Session(self._settings, name, self._submit, self._brake, self._memory)
+            session = Session(self._settings, self._identity, self._submit, self._brake, self._memory)
         except (ConfigError, KafkaError) as error:
             log.warning("no session with %s yet: %s", self._settings.kafka.bootstrap_servers, error)
             self._stopping.wait(RECONNECT_S)
             return
         self._session = session
-        # Serve gives a replica another rank when one with a lower rank has left; another may get the old one.
-        session.run(lambda: self._stopping.is_set() or self._identity() != name)
+        session.run(self._stopping.is_set)
         session.leave()
 
     def _submit(self, record: Record) -> "Future[Answer]":
         return asyncio.run_coroutine_threadsafe(self._attempts.answer(record), self._loop)
 
-    def _identity(self) -> str:
-        """This replica's name in the consumer group: group, application instance, and the replica's rank.
 
-        It is the same again after the replica was killed, so that its successor takes over at once, and it
-        is no other live replica's. What Kafka does not allow in such a name is replaced.
-        """
-        context = serve.get_replica_context()
-        group = self._settings.kafka.group_id
-        name = f"{group}.{self._instance}.{context.app_name}.{context.rank.rank}"
-        return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-MAX_NAME:]
+def _stem(config: KafkaConfig) -> str:
+    """What the names of all consumers of this application have in common: group, instance, application.
+
+    A consumer's name is this and the slot that it holds: the same again after it was killed, so that its
+    successor takes over at once, and no other live consumer's.
+    """
+    instance = config.instance or ray.get_runtime_context().get_session_name()
+    return f"{config.group_id}.{instance}.{serve.get_replica_context().app_name}"
+
+
+def _name(text: str) -> str:
+    """The text as a name in a group; what Kafka does not allow there is replaced."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)[-MAX_NAME:]
 
 
 class ServeBackend:

@@ -22,6 +22,12 @@ RECONNECT_BACKOFF_MAX_MS = 2_000
 """kafka-python's 30 s would add up to 30 s to each outage of a broker."""
 HEARTBEAT_S = 1.0
 """A member learns by a heartbeat that the group rebalances: the others wait for it no longer than this."""
+MAX_FETCH_BYTES = 2**20
+"""Most that is fetched ahead of one partition (the client's own default)."""
+MAX_FETCH_SHARE = 1 / 16
+"""The same as a share of the byte budget: sixteen partitions fetch at most a second budget ahead."""
+FETCH_MAX_BYTES = 50 * 2**20
+"""Most that one answer of the broker holds (the client's own default)."""
 MAX_MESSAGE_BYTES = 2**30
 """The topic's limit decides, not the client's 1 MiB: a dead letter is as large as its segment."""
 
@@ -45,14 +51,17 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
     }
 
 
-def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
+def open_consumer(config: KafkaConfig, identity: str, max_bytes: int) -> KafkaConsumer:
     """A consumer of the worker's group, not yet subscribed.
 
     Args:
         config: The settings.
         identity: Its `group_instance_id`: a static member that is back within the session time-out gets its
             partitions again without a rebalance.
+        max_bytes: `flow.max_in_flight_bytes`. What the client fetches ahead comes on top of it: for each
+            assigned partition at most one fetch of `MAX_FETCH_SHARE` of it, or a single larger message.
     """
+    max_fetch_bytes = max(1, min(MAX_FETCH_BYTES, int(max_bytes * MAX_FETCH_SHARE)))
     return KafkaConsumer(
         **client_options(config),
         **_STRICT,
@@ -69,6 +78,8 @@ def open_consumer(config: KafkaConfig, identity: str) -> KafkaConsumer:
         session_timeout_ms=int(config.session_timeout_s * 1000),
         heartbeat_interval_ms=int(min(HEARTBEAT_S, config.session_timeout_s / 3) * 1000),
         max_poll_interval_ms=int(config.max_poll_interval_s * 1000),
+        max_partition_fetch_bytes=max_fetch_bytes,
+        fetch_max_bytes=max(max_fetch_bytes, min(FETCH_MAX_BYTES, max_bytes)),
     )
 
 

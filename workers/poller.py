@@ -12,9 +12,10 @@ With each of them it would wait for ever, or join again and again:
 Knows the client's inner parts. Does not know what is read.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 WAIT_S = 0.002
@@ -37,6 +38,9 @@ class Poller:
     def poll(self, timeout_s: float, max_records: int) -> list[ConsumerRecord]:
         """Wait for records.
 
+        The client returns nothing as long as the group waits for a member, as for one that still finishes what is
+        revoked; cooperative rebalancing is meant to disturb only the partitions that move. So the others are read.
+
         Args:
             timeout_s: At most so long.
             max_records: At most so many.
@@ -44,17 +48,35 @@ class Poller:
         Returns:
             The records, each partition's in order.
         """
-        fetcher, coordinator = self._consumer._fetcher, self._consumer._coordinator
-        if not fetcher._next_partition_records:
-            fetcher._next_partition_records = None
+        coordinator = self._consumer._coordinator
         if coordinator.rejoining:
             coordinator.request_rejoin()
+        self._mend_parked()
         self._is_polling = True
         try:
             batches = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         finally:
             self._is_polling = False
-        return [record for records in batches.values() for record in records]
+        if not batches and coordinator.need_rejoin():
+            return self.fetch(max_records)
+        return _in_order(batches)
+
+    def fetch(self, max_records: int) -> list[ConsumerRecord]:
+        """The part of `poll` that reads, without the part that keeps up with the group.
+
+        For while the group rebalances: the thread that polls may call it, or one for which that thread waits.
+
+        Returns:
+            The records, each partition's in order; only what has come already.
+        """
+        self._mend_parked()
+        batches, _ = self._consumer._fetcher.fetch_records(max_records, update_offsets=True, timeout_ms=0)
+        return _in_order(batches)
+
+    def _mend_parked(self) -> None:
+        fetcher = self._consumer._fetcher
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
 
     async def _join_and_wait_for_a_poll(self) -> Any:
         """The client's joining, on its I/O thread; its end is put off until a poll takes notice."""
@@ -64,3 +86,7 @@ class Poller:
             while not self._is_polling:
                 # Its loop is no asyncio loop; waiting on its clock is the one wait that it offers.
                 await self._consumer._net.sleep(WAIT_S)
+
+
+def _in_order(batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[ConsumerRecord]:
+    return [record for records in batches.values() for record in records]

@@ -43,7 +43,8 @@ def start_ray(address: str | None, relay_logs: bool) -> None:
         ray.init(address=address, **options)
         return
     num_cpus = max(MIN_CPUS, os.cpu_count() or 1)
-    ray.init(num_cpus=num_cpus, include_dashboard=False, **options)
+    # "local", or it would join a cluster that runs on this machine or that RAY_ADDRESS names.
+    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)
 
 
 def _relay(data: Mapping[str, Any], **_: object) -> None:

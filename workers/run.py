@@ -150,7 +150,9 @@ class Application:
 
     def _num_consumers(self) -> int:
         overview = serve.status().applications.get(self.name)
-        return 0 if overview is None else overview.deployments[CONSUMER].replica_states.get("RUNNING", 0)
+        # Serve names no deployments while it takes in another config.
+        consumer = None if overview is None else overview.deployments.get(CONSUMER)
+        return 0 if consumer is None else consumer.replica_states.get("RUNNING", 0)
 
 
 @contextmanager

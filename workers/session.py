@@ -17,6 +17,7 @@ from typing import cast
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import MemberToRemove
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.structs import MemberState
 
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 """Longest wait for records; finished answers and the wish to stop wait no longer than that."""
+MAX_REVOKE_SHARE = 0.5
+"""How much of `kafka.max_poll_interval_s` a revocation may take: the group throws out who takes longer."""
 DRAIN_POLL_S = 0.1
 """How often a drain looks at the clock, and waits before it tries a refused transaction again."""
 
@@ -100,7 +103,7 @@ class Session:
         self._publish_at_s = 0.0
         self._num_events = 0
         self._num_dead_letters = 0
-        self._consumer = open_consumer(self._config, identity)
+        self._consumer = open_consumer(self._config, identity, self._flow.max_in_flight_bytes)
         self._poller = Poller(self._consumer)
         try:
             self._publisher = Publisher(self._config, identity, self._consumer)
@@ -127,7 +130,7 @@ class Session:
                     self._let_go_if_halted()
             self.progress = self._look()
         with self._lock:
-            self._finish(self._windows.partitions)
+            self._finish(self._windows.partitions, self._flow.drain_timeout_s)
 
     def leave(self) -> None:
         """Leave the group for good, so that others get the partitions at once; undone work is given back."""
@@ -136,14 +139,15 @@ class Session:
         self._consumer.close(autocommit=False)
         self._publisher.close()
         self._rebalance.close()
-        if member.state is MemberState.STABLE:
-            # A static member stays when it closes, and its partitions would wait for the session time-out.
-            self._remove(MemberToRemove(member_id=member.member_id, group_instance_id=self._identity))
+        # A static member stays when it closes, and its partitions, or a rebalance that waits for it, would wait
+        # for the session time-out. The broker refuses when the id is another's by now.
+        self._remove(MemberToRemove(member_id=member.member_id, group_instance_id=self._identity))
 
     def _give_back(self, partitions: Collection[int]) -> None:
         """Finish what is in flight of partitions that go to another member; the group waits for it."""
         with self._lock:
-            num_dropped = self._finish(partitions)
+            budget_s = min(self._flow.drain_timeout_s, MAX_REVOKE_SHARE * self._config.max_poll_interval_s)
+            num_dropped = self._finish(partitions, budget_s, self._go_on)
         log.info("%s revoked, %d records given back", self._named(partitions), num_dropped)
 
     def _forget(self, partitions: Collection[int]) -> None:
@@ -159,19 +163,28 @@ class Session:
         log.info("%s assigned", self._named(partitions))
 
     def _poll(self) -> None:
+        polled = self._poller.poll(POLL_S, self._make_room())
+        with self._lock:
+            self._take_in(polled)
+
+    def _go_on(self) -> None:
+        """Read the partitions that stay while others are revoked: the thread that polls waits for that."""
+        self._take_in(self._poller.fetch(self._make_room()))
+
+    def _make_room(self) -> int:
+        """Have only partitions that have room polled; how many records to take at most."""
         assigned = self._assigned()
         known = self._journal.read(assigned)
         plan = self._windows.plan(() if self._brake.is_on else known)
         self._pause(assigned - plan.partitions)
         self._resume(plan.partitions)
-        polled = self._poller.poll(POLL_S, max(1, plan.max_records))
-        with self._lock:
-            for one in polled:
-                headers = tuple(one.headers)
-                self._take_in(Record(one.topic, one.partition, one.offset, one.key, one.value, headers))
+        return max(1, plan.max_records)
 
-    def _take_in(self, record: Record) -> None:
-        self._windows.add(record.partition, Entry(record.offset, record.num_bytes, self._submit(record)))
+    def _take_in(self, polled: Iterable[ConsumerRecord]) -> None:
+        for one in polled:
+            record = Record(one.topic, one.partition, one.offset, one.key, one.value, tuple(one.headers))
+            entry = Entry(record.offset, record.num_bytes, self._submit(record))
+            self._windows.add(record.partition, entry)
 
     def _publish(self) -> bool:
         """Publish all that is finished and that no cap withholds, and keep what was tried with the rest.
@@ -223,13 +236,15 @@ class Session:
         place = f"{self._config.input_topic}[{partition}] {entry.offset}"
         log.warning("%s is a dead letter: %s: %s: %s", place, failure.stage, failure.error, failure.message)
 
-    def _finish(self, partitions: Collection[int]) -> int:
+    def _finish(
+        self, partitions: Collection[int], budget_s: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> int:
         """Wait for what is in flight, publish it, give back what the budget did not suffice for.
 
         Returns:
             How many records were given back.
         """
-        budget = Deadline.after(self._flow.drain_timeout_s)
+        budget = Deadline.after(budget_s)
         while (
             (heads := self._windows.heads(partitions)) and budget.remaining_s() > 0 and not self._brake.is_on
         ):
@@ -240,6 +255,7 @@ class Session:
             )
             if not self._publish():
                 time.sleep(DRAIN_POLL_S)
+            meanwhile()
         return self._windows.drop(partitions)
 
     def _look(self) -> Progress:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from hctdmg.batch import Batch
 from hctdmg.config import ModalityConfig
-from hctdmg.layers import Attention, Transformer, last_step, sinusoidal_positions
+from hctdmg.layers import Attention, Block, Transformer, last_step, sinusoidal_positions
 from hctdmg.model import OutputHead
 
 Padding = Literal["masked", "paper"]
@@ -149,6 +149,7 @@ def run_as_published(transformer: Transformer, x_BTD: Tensor, source_BSD: Tensor
     x_TBD = _embed(transformer, x_BTD.transpose(0, 1))
     source_SBD = None if source_BSD is None else _embed(transformer, source_BSD.transpose(0, 1))
     for block in transformer.blocks:
+        assert isinstance(block, Block)
         query_TBD = block.attention_norm(x_TBD)
         keys_SBD = query_TBD if source_SBD is None else block.attention_norm(source_SBD)
         x_TBD = x_TBD + block.dropout(_attend(block.attention, query_TBD, keys_SBD))

@@ -3,14 +3,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from kafka import KafkaConsumer
 
 from pipelines.errors import ConfigError
 from tests.kafka_broker import KafkaBroker
-from tests.topics import make_topics, wait_until
+from tests.topics import make_topics
 from workers import kafka
 from workers.config import KafkaConfig
-from workers.kafka import check_broker, check_topics, open_consumer, poll
+from workers.kafka import check_broker, check_topics
 
 
 def refusal(config: KafkaConfig) -> str:
@@ -50,26 +49,6 @@ def test_a_missing_topic_is_named_and_not_made(kafka_broker: KafkaBroker, topic:
     config = make_topics(kafka_broker, 1).config.model_copy(update={topic: "nowhere"})
     assert "'nowhere'" in refusal(config)
     assert "'nowhere'" in refusal(config)
-
-
-@pytest.mark.kafka
-def test_a_join_that_outlasts_its_poll_still_leads_to_partitions(kafka_broker: KafkaBroker) -> None:
-    """The first join knows nothing of the topic; the second is under way when a poll looks whether it is needed.
-
-    That lasts a millisecond, so polls of many lengths are tried.
-    """
-    for number in range(10):
-        timeout_s = 0.001 * (1 + number % 5)
-        config = make_topics(kafka_broker, 2).config
-        consumer = open_consumer(config, "impatient")
-        consumer.subscribe([config.input_topic])
-
-        def has_partitions(consumer: KafkaConsumer = consumer, timeout_s: float = timeout_s) -> bool:
-            poll(consumer, timeout_s, 1)
-            return len(consumer.assignment()) == 2
-
-        wait_until(has_partitions, "two partitions", 10)
-        consumer.close(autocommit=False)
 
 
 def test_a_closed_port_is_told_at_once() -> None:

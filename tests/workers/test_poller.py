@@ -23,7 +23,7 @@ def test_a_join_that_outlasts_its_poll_leads_to_partitions_and_not_to_join_after
 ) -> None:
     for _ in range(10):
         config = make_topics(kafka_broker, 2).config
-        consumer = open_consumer(config, "impatient")
+        consumer = open_consumer(config, "impatient", 2**20)
         poller = Poller(consumer)
         consumer.subscribe([config.input_topic])
 
