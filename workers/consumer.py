@@ -141,7 +141,6 @@ class SegmentConsumer:
         try:
             while not self._stopping.is_set():
                 self._consume()
-            self._slot.leave()
         except BaseException:
             log.critical(
                 "the consumer stops: Serve starts another, from the committed offsets", exc_info=True
@@ -162,6 +161,7 @@ class SegmentConsumer:
         self._session = session
         session.run(self._stopping.is_set)
         session.leave()
+        self._slot.leave()
 
     def _submit(self, record: Record) -> "Future[Answer]":
         return asyncio.run_coroutine_threadsafe(self._attempts.answer(record), self._loop)
