@@ -47,9 +47,11 @@ def new() -> New:
     """Starts so many processes that claim a slot at the same time; which one got which."""
     stem = f"stem-{next(_number)}"
     remote = ray.remote(num_cpus=0)(Holder)
+    alive: list[Any] = []  # an actor without a handle ends
 
     def start(number: int) -> dict[int, Any]:
         holders = [remote.options(name=f"{stem}/{next(_number)}").remote(stem) for _ in range(number)]
+        alive.extend(holders)
         claimed = ray.get([holder.claim.remote() for holder in holders])
         assert len(set(claimed)) == number, "two hold the same slot"
         return dict(zip(claimed, holders, strict=True))
