@@ -43,10 +43,10 @@ def answering(flow: FlowConfig, backend: Backend) -> Iterator[Answering]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
+        for task in (tasks := asyncio.all_tasks(loop)):
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
         loop.close()
 
 
