@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from workers.attempts import Attempts, Backend
-from workers.config import FlowConfig
+from workers.config import FlowConfig, Settings
+from workers.extractor import FeatureExtractor
 from workers.memory import Memory
-from workers.messages import Answer, Record
+from workers.messages import Answer, Failure, Record, Work
+from workers.replica import HctDmgReplica
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,29 @@ def answering(flow: FlowConfig, backend: Backend) -> Iterator[Answering]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        for task in (tasks := asyncio.all_tasks(loop)):
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
+        loop.close()
+
+
+class InThisProcess:
+    """Extractor and model, called directly."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._extractor = FeatureExtractor(settings)
+        self._model = HctDmgReplica(settings)
+
+    async def together(self, work: Work) -> Answer | Failure:
+        """One after the other."""
+        prepared = await self._extractor.extract(work)
+        if isinstance(prepared, Failure):
+            return prepared
+        found = [one async for one in self._model.answer_alone(prepared, work.source, work.traceparent)]
+        assert found[-1] is not None
+        return found[-1]
+
+    async def alone(self, work: Work) -> Answer | Failure:
+        """No different here."""
+        return await self.together(work)

@@ -88,10 +88,12 @@ class FlowConfig(BaseModel):
     Attributes:
         max_in_flight_segments: Most segments that one consumer holds; at the limit it pauses its partitions.
             Each partition has an equal share of it.
-        max_in_flight_bytes: Most bytes of messages that one consumer holds. What it has fetched ahead comes on
-            top: for each of its partitions at most 1 MiB or a sixteenth of this, or one larger message.
+        max_in_flight_bytes: Most bytes of messages that one consumer holds; each partition has an equal share
+            of it. What it has fetched ahead comes on top: for each of its partitions at most 1 MiB or a
+            sixteenth of this, or one larger message.
         max_concurrent_extractions: Segments that one extractor prepares at the same time. More than one keeps
-            it busy while media are fetched, and going while one segment hangs.
+            it busy while media are fetched, and going while one segment hangs. One partition takes at most half
+            of them, rounded up.
         max_attempts: Tries of one segment before a transient error becomes a dead letter. Also, how many
             consumers in a row may end while they try a suspect alone.
         max_deaths: Replicas that may die of one segment, each while it had that segment alone, before it

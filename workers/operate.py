@@ -3,6 +3,7 @@
 Knows where the application runs. Does not know why a consumer halts.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +17,8 @@ from workers.consumer import Status
 from workers.output import EXIT_FAILURE, note, print_json, print_line
 from workers.ray_start import start_ray
 from workers.run import Application
+
+REACH_TIMEOUT_S = 3.0
 
 
 def show_status(config: ConfigFile, address: str | None, as_json: bool) -> int:
@@ -82,6 +85,7 @@ def _progress(status: Status) -> str:
 @contextmanager
 def _connected(config: ConfigFile, address: str | None) -> Iterator[Application]:
     where = address or "auto"
+    _check_reachable(where)
     try:
         start_ray(where, relay_logs=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -98,3 +102,14 @@ def _connected(config: ConfigFile, address: str | None) -> Iterator[Application]
         yield application
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Make a plain connection: at a wrong address Ray would end this process, with a page of text."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"no Ray cluster at {address!r} ({error}): give its --address") from None

@@ -180,6 +180,7 @@ def test_a_group_whose_work_never_ends_leaves_places_to_the_others() -> None:
 
     async def pass_by(gate: Gate) -> None:
         holding = [asyncio.ensure_future(hold(gate)) for _ in range(9)]
+        await asyncio.sleep(0)  # each goes in, or waits at the gate
         async with asyncio.timeout(5):
             for group in ("a", "b", "a"):
                 async with gate.together(group):

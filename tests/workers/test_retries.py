@@ -16,13 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.media import MediaConfig
+from tests.answering import InThisProcess
 from tests.checkpoints import save_random_checkpoint
 from tests.segments import TONE, by_reference
 from workers.attempts import MAX_BACKOFF_S, Attempts, Tries
 from workers.config import FlowConfig, ModelSettings, Settings
-from workers.extractor import FeatureExtractor
-from workers.messages import Answer, Failure, Record, Work
-from workers.replica import HctDmgReplica
+from workers.messages import Answer, Failure, Record
 
 BACKOFF_S = 0.05
 
@@ -84,27 +83,6 @@ def site() -> Iterator[Site]:
         yield site
         over.set()
         server.shutdown()
-
-
-class InThisProcess:
-    """Extractor and model, called directly."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._extractor = FeatureExtractor(settings)
-        self._model = HctDmgReplica(settings)
-
-    async def together(self, work: Work) -> Answer | Failure:
-        """One after the other."""
-        prepared = await self._extractor.extract(work)
-        if isinstance(prepared, Failure):
-            return prepared
-        found = [one async for one in self._model.answer_alone(prepared, work.source, work.traceparent)]
-        assert found[-1] is not None
-        return found[-1]
-
-    async def alone(self, work: Work) -> Answer | Failure:
-        """No different here."""
-        return await self.together(work)
 
 
 @pytest.fixture(scope="module")
