@@ -4,7 +4,6 @@ What a command does is in a module of its own, imported when it runs. Importing 
 OpenCV or matplotlib, so that `--help` answers at once.
 """
 
-import json
 import os
 import signal
 import sys
@@ -16,6 +15,29 @@ from typing import Annotated, NoReturn
 import typer
 
 from workers import cli_data
+from workers.cli_config import config_app
+from workers.cli_dlq import dlq_app
+from workers.cli_options import (
+    AllowDuplicates,
+    AsJson,
+    BootstrapServers,
+    Cluster,
+    ConfigOption,
+    ConfigPath,
+    OptionalVideos,
+    Overrides,
+    OwnCluster,
+    ReplayDeadLetters,
+    ReplayFrom,
+    ReplayGroup,
+    ReplayOutput,
+    SegmentSeconds,
+    TranscriptOption,
+    UntilEnd,
+    Video,
+    Videos,
+    kafka_overrides,
+)
 from workers.output import EXIT_FAILURE, EXIT_INTERRUPTED, note, report, working
 
 app = typer.Typer(
@@ -26,96 +48,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-config_app = typer.Typer(
-    no_args_is_help=True, help="Check, describe or show the settings in ray_config.yaml."
-)
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_app, name="config")
 app.add_typer(cli_data.app, name="data")
-
-ConfigPath = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="CONFIG.yaml",
-        help="A Ray Serve config file. Default: ray_config.yaml here, else the shipped one.",
-        show_default=False,
-    ),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="CONFIG.yaml",
-        help="Settings, for the broker's. Default: ray_config.yaml here, else the shipped one.",
-        show_default=False,
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="GROUP.KEY=VALUE",
-        help="Override a setting; the value is YAML. Repeatable.",
-        show_default=False,
-    ),
-]
-Video = Annotated[
-    Path,
-    typer.Argument(
-        metavar="VIDEO",
-        exists=True,
-        dir_okay=False,
-        readable=True,
-        help="A video or sound file.",
-        show_default=False,
-    ),
-]
-Videos = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="VIDEO...",
-        exists=True,
-        dir_okay=False,
-        readable=True,
-        help="Video or sound files.",
-        show_default=False,
-    ),
-]
-OptionalVideos = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="VIDEO...",
-        exists=True,
-        dir_okay=False,
-        readable=True,
-        help="Video or sound files. Default: clips drawn here.",
-        show_default=False,
-    ),
-]
-TranscriptOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TEXT|FILE",
-        help="What is said: text, a .txt file, or a .json file with words and their times.",
-        show_default=False,
-    ),
-]
-SegmentSeconds = Annotated[
-    float, typer.Option(min=0.5, help="Wanted length of a segment, seconds; it ends at the next key frame.")
-]
-Cluster = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        metavar="ADDRESS",
-        help="Ray cluster where the application runs. Default: the one on this machine.",
-        show_default=False,
-    ),
-]
-BootstrapServers = Annotated[
-    str | None,
-    typer.Option(metavar="HOST:PORT", help="Kafka broker. Default: as in the settings.", show_default=False),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, nothing else there.")]
 
 
 @app.callback()
@@ -183,24 +118,26 @@ def _analyze(
 def _run(
     config: ConfigPath = None,
     overrides: Overrides = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Ray cluster to use. Default: a Ray of its own, here.", show_default=False
-        ),
-    ] = None,
+    address: OwnCluster = None,
+    begin: ReplayFrom = None,
+    group: ReplayGroup = None,
+    output_topic: ReplayOutput = None,
+    dead_letter_topic: ReplayDeadLetters = None,
+    allow_duplicates: AllowDuplicates = False,
+    until_end: UntilEnd = False,
 ) -> int:
     """Run the worker in the foreground; prints "ready" when it consumes; SIGTERM or Ctrl-C drains it.
 
     Example:  hctdmg run ray_config.yaml --set kafka.bootstrap_servers=broker:9092
     """
     with working("starting", announce=True):
-        from workers.config_file import read_config_file
+        from workers.replay import Request, prepare_run
         from workers.run import run_worker
 
-    found = read_config_file(config, overrides or ())
-    note(f"settings from {found.path}")
-    return run_worker(found, address)
+    request = Request(begin, group, output_topic, dead_letter_topic, allow_duplicates, until_end)
+    prepared = prepare_run(config, overrides or (), request, address)
+    note(f"settings from {prepared.config.path}")
+    return run_worker(prepared.config, address, prepared.is_over)
 
 
 @app.command("status")
@@ -330,39 +267,6 @@ def _doctor(
     return doctor(settings, config is not None or bootstrap_servers is not None, as_json)
 
 
-@config_app.command("check")
-def _config_check(config: ConfigPath = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Say "ok", or in one line what is wrong (exit 2).
-
-    Example:  hctdmg config check ray_config.yaml --set model.max_batch_size=16
-    """
-    from workers.config_report import check
-
-    check(config, overrides or (), as_json)
-
-
-@config_app.command("show")
-def _config_show(config: ConfigPath = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    r"""Print the settings in effect, defaults included, secrets as ***.
-
-    Example:  hctdmg config show --set 'media.allowed_roots=\[/srv/media]'
-    """
-    from workers.config_report import show
-
-    show(config, overrides or (), as_json)
-
-
-@config_app.command("schema")
-def _config_schema() -> None:
-    """Print the JSON Schema of the settings: every key, its type, limits, default and meaning.
-
-    Example:  hctdmg config schema > settings.schema.json
-    """
-    from workers.config_report import schema
-
-    schema()
-
-
 def main() -> None:
     """Run the command line and exit; SIGTERM ends it like Ctrl-C, so that whatever was started is stopped."""
     signal.signal(signal.SIGTERM, _terminate)
@@ -390,12 +294,3 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the edge of the program: users see one line, not a traceback
         return report(error)
     return status if isinstance(status, int) else 0
-
-
-def kafka_overrides(
-    overrides: Sequence[str] | None, bootstrap_servers: str | None, **topics: str | None
-) -> list[str]:
-    """The user's --set options, with --bootstrap-servers and --topic as further ones."""
-    own = {"bootstrap_servers": bootstrap_servers, **topics}
-    set_here = [f"kafka.{key}={json.dumps(value)}" for key, value in own.items() if value is not None]
-    return [*(overrides or ()), *set_here]

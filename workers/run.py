@@ -38,7 +38,7 @@ START_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 10.0
 WAIT_S = 0.1
 LOOK_S = 1.0
-"""How often `hctdmg run` looks whether a consumer is halted."""
+"""How often `hctdmg run` looks whether a consumer is halted, or all is answered that should be."""
 CONSUMER = "SegmentConsumer"
 
 
@@ -195,8 +195,13 @@ def running(
         ray.shutdown()
 
 
-def run_worker(config: ConfigFile, address: str | None) -> int:
+def run_worker(config: ConfigFile, address: str | None, is_over: Callable[[], bool] = lambda: False) -> int:
     """The command `hctdmg run`: consume until SIGTERM or Ctrl-C, then drain. A second one exits at once.
+
+    Args:
+        config: The config file.
+        address: Of a Ray cluster; None starts a Ray of its own on this machine.
+        is_over: Asked now and then; once it is so, it drains too.
 
     Returns:
         The exit status; 3 when dead letters past a cap have halted it.
@@ -209,23 +214,29 @@ def run_worker(config: ConfigFile, address: str | None) -> int:
     try:
         with running(config, address, relay_logs=True) as application:
             print_line("ready")
-            halted_by = _wait_until_halted(application)
-        note(f"error: halted: {halted_by}; {REMEDY}")
-        return EXIT_HALTED
+            halted_by = _wait_until_over(application, is_over)
+        if halted_by is not None:
+            note(f"error: halted: {halted_by}; {REMEDY}")
+            return EXIT_HALTED
+        note("all is answered: stopped")
     except KeyboardInterrupt:
         note("stopped")
     return 0
 
 
-def _wait_until_halted(application: Application) -> str:
-    """Look from time to time, in a thread of its own: a signal must not break into a call to Ray."""
-    found: SimpleQueue[str] = SimpleQueue()
+def _wait_until_over(application: Application, is_over: Callable[[], bool]) -> str | None:
+    """Look from time to time, in a thread of its own: a signal must not break into a call to Ray.
+
+    Returns:
+        Why it is halted; None when it is over.
+    """
+    found: SimpleQueue[str | None] = SimpleQueue()
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(LOOK_S):
             try:
-                if (halted_by := application.halted_by()) is not None:
+                if (halted_by := application.halted_by()) is not None or is_over():
                     found.put(halted_by)
                     return
             except Exception as error:  # noqa: BLE001 - Ray has many errors for a controller that restarts

@@ -182,7 +182,9 @@ class Session:
 
     def _take_in(self, polled: Iterable[ConsumerRecord]) -> None:
         for one in polled:
-            record = Record(one.topic, one.partition, one.offset, one.key, one.value, tuple(one.headers))
+            # Kafka allows headers without a value; the client can't send such ones on.
+            headers = tuple((name, value or b"") for name, value in one.headers)
+            record = Record(one.topic, one.partition, one.offset, one.key, one.value, headers)
             entry = Entry(record.offset, record.num_bytes, self._submit(record))
             self._windows.add(record.partition, entry)
 

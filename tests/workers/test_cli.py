@@ -17,6 +17,9 @@ COMMANDS = (
     ["submit"],
     ["watch"],
     ["doctor"],
+    ["dlq"],
+    ["dlq", "list"],
+    ["dlq", "replay"],
     ["data", "describe"],
     ["config"],
     ["config", "check"],
@@ -66,7 +69,7 @@ def test_every_command_explains_itself(command: list[str], capsys: pytest.Captur
     assert run([*command, "--help"]) == 0
     output = capsys.readouterr().out
     assert "Usage: hctdmg" in output
-    assert "Example:" in output or command == ["config"]
+    assert "Example:" in output or command in (["config"], ["dlq"])
 
 
 @pytest.mark.parametrize(
