@@ -13,9 +13,6 @@ from workers import app
 from workers.config import Settings, validate_settings
 from workers.consumer import SegmentConsumer
 
-HEALTH_CHECK_TIMEOUT_S = 600.0
-"""Serve would kill a frozen consumer before it can wake as a zombie. A killed one is noticed as always."""
-
 
 class MortalConsumer(SegmentConsumer):
     """The consumer, armed."""
@@ -29,6 +26,5 @@ class MortalConsumer(SegmentConsumer):
 
 def build_app(args: Mapping[str, Any]) -> serve.Application:
     """In place of `workers.app:build_app`."""
-    changed = {"SegmentConsumer": MortalConsumer, "HEALTH_CHECK_TIMEOUT_S": HEALTH_CHECK_TIMEOUT_S}
-    with mock.patch.multiple(app, **changed):
+    with mock.patch.object(app, "SegmentConsumer", MortalConsumer):
         return app.bind(validate_settings(args), make_poisonous)

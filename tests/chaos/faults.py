@@ -4,8 +4,6 @@ Knows processes, brokers and orders. Does not know when, nor whether what came o
 """
 
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -145,43 +143,45 @@ def freeze_broker(scene: Scene, fault: Fault) -> Damage:
 
 def die(scene: Scene, fault: Fault, moment: Moment) -> Damage:
     """Have a consumer killed at an exact moment of its protocol."""
-    rank, pid = _order(scene, fault, moment)
+    rank, pid = _order(scene, fault, moment, scene.worker)
     return Damage(f"consumer of rank {rank}, {pid}", time.time())
 
 
 def zombie(scene: Scene, fault: Fault) -> Damage:
-    """Freeze a consumer in the middle of publishing; wake it when others have answered in its partitions."""
+    """Freeze an application in the middle of a publication, another beside it; wake it when that has taken over.
+
+    All of it, as a paused machine would: a frozen caller alone makes Ray's replicas wait for it, everybody's.
+    """
     moment: Moment = "freeze-before-send" if fault.variant < 0.5 else "freeze-before-commit"
-    for old in scene.setup.orders.glob("fate-*"):
-        old.unlink()
-    rank, pid = _order(scene, fault, moment)
+    old, new = _start_another(scene)
+    rank, pid = _order(scene, fault, moment, old)
+    at_s = time.time()
+    old.freeze()
 
     def wake() -> Healed:
-        os.kill(pid, signal.SIGCONT)
-        deadline_s = time.monotonic() + FATE_TIMEOUT_S
-        file = fate_file(scene.setup.orders, pid)
-        while not file.is_file():
-            if time.monotonic() > deadline_s:
-                return Healed(f"did not say what became of it in {FATE_TIMEOUT_S:g} s", is_right=False)
+        old.thaw()
+        file, deadline_s = fate_file(old.orders, pid), time.monotonic() + FATE_TIMEOUT_S
+        while not file.is_file() and time.monotonic() < deadline_s:
             time.sleep(POLL_S)
-        fate = json.loads(file.read_text())
+        fate = json.loads(file.read_text()) if file.is_file() else None
+        old.terminate()
+        status = old.wait()
+        if fate is None:
+            return Healed(f"did not say what became of it in {FATE_TIMEOUT_S:g} s", is_right=False)
         if fate["error"] is None:
             return Healed("was not refused", is_right=False)
-        return Healed(f"refused: {fate['error']}: {fate['message']}"[:300])
+        return Healed(
+            f"refused: {fate['error']}: {fate['message']}"[:300] + f"; then drained with status {status}"
+        )
 
-    return Damage(f"consumer of rank {rank}, {pid}, {moment}", time.time(), wake)
+    return Damage(
+        f"{old.instance}, consumer of rank {rank} ({pid}) {moment}; {new.instance} goes on", at_s, wake
+    )
 
 
 def blue_green(scene: Scene, _: Fault) -> Damage:
     """Start another instance of the application beside the first, then have the first drain."""
-    old = scene.worker
-    new = Worker(scene.setup, f"{old.instance.rstrip('0123456789')}{len(scene.retired) + 1}")
-    scene.retired.append(new)  # so that it is stopped whatever happens
-    new.start()
-    new.wait_until_ready()
-    scene.retired.remove(new)
-    scene.retired.append(old)
-    scene.worker = new
+    old, new = _start_another(scene)
     at_s = time.time()
     old.terminate()
 
@@ -220,9 +220,20 @@ def _leader(scene: Scene, fault: Fault) -> int:
     return leader
 
 
-def _order(scene: Scene, fault: Fault, moment: Moment) -> tuple[int, int]:
+def _start_another(scene: Scene) -> tuple[Worker, Worker]:
+    """Start another instance beside the worker; it is the scene's worker from then on."""
+    old = scene.worker
+    new = Worker(scene.setup, f"instance{len(scene.retired) + 2}")
+    scene.retired.append(old)  # stopped in the end whatever happens
+    scene.worker = new
+    new.start()
+    new.wait_until_ready()
+    return old, new
+
+
+def _order(scene: Scene, fault: Fault, moment: Moment, worker: Worker) -> tuple[int, int]:
     """Give an order to a consumer; its rank and process id once it has taken it."""
-    rank, folder = int(fault.choice * scene.num_consumers), scene.setup.orders
+    rank, folder = int(fault.choice * scene.num_consumers), worker.orders
     for old in folder.glob(f"{moment}@*"):
         old.unlink()
     order_file(folder, moment, rank).touch()

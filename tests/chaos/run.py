@@ -94,7 +94,7 @@ def run_chaos(options: Options, tell: Tell, keep_logs: Path | None = None) -> Re
             watcher = Watcher(topics)
             load = Load(plan, topics.servers, topics.segments, watcher.num_answered)
             scene = Scene(
-                cluster, topics, setup, Worker(setup, "blue0"), [], load, watcher, options.num_consumers,
+                cluster, topics, setup, Worker(setup, "instance1"), [], load, watcher, options.num_consumers,
                 options.longest_freeze_s,
             )  # fmt: skip
             try:

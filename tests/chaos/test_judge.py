@@ -61,7 +61,7 @@ BREAKS: dict[str, tuple[Callable[[], Verdict], set[str]]] = {
         {"doubled", "doubled_differently"},
     ),
     "an event and a dead letter": (
-        lambda: judged(letters=[*LETTERS, replace(answer((0, 1)), event_id=None)]),
+        lambda: judged(letters=[replace(answer((0, 1)), event_id=None), *LETTERS]),
         {"doubled", "doubled_differently", "wrongly_dead_lettered"},
     ),
     "a good one is dead": (

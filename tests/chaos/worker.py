@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,6 @@ class Setup:
     settings: Mapping[str, Any]
     num_replicas: Mapping[str, int]
 
-    @property
-    def orders(self) -> Path:
-        """Where the consumers look for orders to die."""
-        return self.folder / "orders"
-
     def write(self) -> None:
         """Write the config file: the shipped one with this many replicas."""
         document = yaml.safe_load(SHIPPED.read_text())
@@ -56,7 +52,6 @@ class Setup:
             deployment["num_replicas"] = self.num_replicas[deployment["name"]]
             # Ray only counts: all of them must fit on two cores.
             deployment["ray_actor_options"] = {"num_cpus": 0.1}
-        self.orders.mkdir(parents=True, exist_ok=True)
         (self.folder / "ray_config.yaml").write_text(yaml.safe_dump(document))
 
 
@@ -80,14 +75,20 @@ class Worker:
         """What it and its replicas logged."""
         return self.setup.folder / f"{self.instance}.log"
 
+    @property
+    def orders(self) -> Path:
+        """Where its consumers look for orders to die."""
+        return self.setup.folder / f"orders-{self.instance}"
+
     def start(self) -> None:
         """Start it; it is not waited for."""
+        self.orders.mkdir(exist_ok=True)
         settings = {**self.setup.settings, "kafka.instance": self.instance}
         overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(REPO), os.environ.get("PYTHONPATH", "")]),
-            ORDERS: str(self.setup.orders),
+            ORDERS: str(self.orders),
             "RAY_TMPDIR": str(self.setup.folder),
         }
         self._begun = self._num_ready()
@@ -170,6 +171,18 @@ class Worker:
             self._process.wait(20)
         return number
 
+    def freeze(self) -> None:
+        """SIGSTOP everything."""
+        for process in self._everything():
+            with suppress(psutil.Error):
+                process.suspend()
+
+    def thaw(self) -> None:
+        """SIGCONT everything."""
+        for process in self._everything():
+            with suppress(psutil.Error):
+                process.resume()
+
     def terminate(self) -> None:
         """SIGTERM: it drains."""
         assert self._process is not None
@@ -185,6 +198,10 @@ class Worker:
         status = self._process.poll()
         self.kill()
         return status
+
+    def _everything(self) -> list[psutil.Process]:
+        assert self._process is not None
+        return [psutil.Process(self._process.pid), *self.look()]
 
     def _num_ready(self) -> int:
         if not self.log.is_file():
