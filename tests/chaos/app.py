@@ -21,7 +21,7 @@ class MortalConsumer(SegmentConsumer):
         self, settings: Settings, extractor: DeploymentHandle, model: DeploymentHandle
     ) -> None:
         arm()
-        await super().__init__(settings, extractor, model)  # type: ignore[misc]
+        await super().__init__(settings, extractor, model)
 
 
 def build_app(args: Mapping[str, Any]) -> serve.Application:
