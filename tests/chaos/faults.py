@@ -23,6 +23,8 @@ FATE_TIMEOUT_S = 90.0
 """A zombie's first request may wait for `kafka.request_timeout_s`, 30 s, more than once."""
 SYNC_TIMEOUT_S = 120.0
 POLL_S = 0.1
+RESERVE = 60
+"""Segments kept back for each fault still to come, so that there is something in flight then."""
 SHORTEST_FREEZE_S = 5.0
 
 Choice = TypeVar("Choice")
@@ -228,6 +230,7 @@ def _start_another(scene: Scene) -> tuple[Worker, Worker]:
     scene.worker = new
     new.start()
     new.wait_until_ready()
+    scene.load.burst(RESERVE)  # the start took long
     return old, new
 
 

@@ -22,7 +22,7 @@ BACKLOG = 48
 """Unanswered segments of one partition: more than a consumer holds of it, so that none runs dry."""
 TRICKLE_BACKLOG = 4
 """Unanswered segments of one partition once the load waits for a fault: it never falls silent."""
-TRICKLE_PAUSE_S = 0.1
+TRICKLE_PAUSE_S = 0.5
 POISON_SHARE = 0.01
 """Well below the shipped cap on the share of dead letters."""
 SEGMENTS_PER_DEATH = 5_000
@@ -144,17 +144,17 @@ class Load:
         return sum(self.num_sent) - sum(map(self._num_answered, range(self._plan.num_partitions)))
 
     @property
-    def unfinished(self) -> list[int]:
-        """Partitions of which not everything is published and answered."""
-        plan = self._plan
-        totals = (
-            len(range(one, plan.num_segments, plan.num_partitions)) for one in range(plan.num_partitions)
-        )
-        return [number for number, total in enumerate(totals) if self._num_answered(number) < total]
+    def waiting(self) -> list[int]:
+        """Partitions with segments in flight."""
+        return [number for number, sent in enumerate(self.num_sent) if sent > self._num_answered(number)]
 
     def allow(self, number: int, reserve: int) -> None:
         """Go on at full speed until so many are published, then slowly until only `reserve` are left."""
         self._allowed, self._reserve = number, reserve
+
+    def burst(self, number: int) -> None:
+        """Publish so many of the reserve at full speed."""
+        self.allow(max(self._allowed, sum(self.num_sent) + number), max(0, self._reserve - number))
 
     def stop(self) -> None:
         """Publish no more, and wait for what is under way."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.faults import INJECTORS, Damage, Healed, NotInjectedError, Scene
+from tests.chaos.faults import INJECTORS, RESERVE, Damage, Healed, NotInjectedError, Scene
 from tests.chaos.judge import judge
 from tests.chaos.load import Load, Plan, make_plan
 from tests.chaos.report import Injected, Report
@@ -24,8 +24,6 @@ from tests.kafka_cluster import running_cluster
 
 LEAD = 400
 """Segments published ahead of the next fault: several times what the consumers hold."""
-RESERVE = 60
-"""Segments kept back for each fault still to come, so that there is something in flight then."""
 RECOVERY_TIMEOUT_S = 240.0
 STALL_TIMEOUT_S = 240.0
 """Longest silence at the end before the rest is called lost; above every time limit of the worker's."""
@@ -139,7 +137,7 @@ def _storm(scene: Scene, plan: Plan, options: Options, report: Report, begun_s: 
             report.problems.append(f"the time limit of {options.time_limit_s:g} s came first")
             break
         left = moments[fault.number + 1 :]
-        scene.load.allow((left or [plan.num_segments])[0] + LEAD, RESERVE * len(left))
+        scene.load.allow((left or [plan.num_segments])[0] + LEAD, RESERVE * (len(left) + 1))
         injected = _inject(scene, fault, begun_s)
         report.injected.append(injected)
         recovery = "never" if injected.recovery_s is None else f"{injected.recovery_s:.1f} s"
@@ -162,6 +160,8 @@ def _storm(scene: Scene, plan: Plan, options: Options, report: Report, begun_s: 
 def _inject(scene: Scene, fault: Fault, begun_s: float) -> Injected:
     """Wait until segments are in flight, inject, wait for recovery, heal."""
     deadline_s = time.monotonic() + STALL_TIMEOUT_S
+    if scene.load.in_flight < scene.topics.num_partitions:
+        scene.load.burst(RESERVE)
     while scene.load.in_flight < scene.topics.num_partitions and time.monotonic() < deadline_s:
         time.sleep(POLL_S)
     num_answers, in_flight = scene.watcher.num_answers, scene.load.in_flight
@@ -187,7 +187,7 @@ def _inject(scene: Scene, fault: Fault, begun_s: float) -> Injected:
 
 def _wait_for_recovery(scene: Scene, damage: Damage) -> float | None:
     deadline_s = time.monotonic() + RECOVERY_TIMEOUT_S
-    while (recovered_s := scene.watcher.recovered_s(damage.at_s, scene.load.unfinished)) is None:
+    while (recovered_s := scene.watcher.recovered_s(damage.at_s, scene.load.waiting)) is None:
         if time.monotonic() > deadline_s:
             return None
         time.sleep(POLL_S)

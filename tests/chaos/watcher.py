@@ -90,7 +90,8 @@ class Watcher:
                 break
             if sight.created_s > since_s:
                 firsts[sight.partition] = sight.seen_s
-        return max(firsts.values(), default=since_s) if firsts.keys() >= set(partitions) else None
+        is_recovered = firsts and firsts.keys() >= set(partitions)
+        return max(firsts.values()) if is_recovered else None
 
     def stop(self) -> None:
         """Stop to look."""
