@@ -30,6 +30,8 @@ def main() -> int:
         )
 
     def interrupt(number: int, _: FrameType | None) -> None:
+        for other in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(other, signal.SIG_IGN)
         raise RuntimeError(f"stopped by signal {number}")
 
     # As an error, so that what was started is stopped and the report is written.

@@ -134,6 +134,7 @@ def freeze_broker(scene: Scene, fault: Fault) -> Damage:
     at_s = time.time()
     scene.cluster.freeze(number)
     timer = threading.Timer(for_s, scene.cluster.thaw, [number])
+    timer.daemon = True
     timer.start()
 
     def wait() -> Healed:
@@ -156,7 +157,12 @@ def zombie(scene: Scene, fault: Fault) -> Damage:
     """
     moment: Moment = "freeze-before-send" if fault.variant < 0.5 else "freeze-before-commit"
     old, new = _start_another(scene)
-    rank, pid = _order(scene, fault, moment, old)
+    try:
+        rank, pid = _order(scene, fault, moment, old)
+    except NotInjectedError:
+        old.terminate()
+        old.wait()
+        raise
     at_s = time.time()
     old.freeze()
 

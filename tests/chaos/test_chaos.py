@@ -1,4 +1,4 @@
-"""A short run of the kit: three brokers, the real application, each fault that is cheap; `make chaos` is the long one."""
+"""A short run of the kit: three brokers, the real application, the cheap faults; `make chaos` is the long one."""
 
 from pathlib import Path
 
