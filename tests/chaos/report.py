@@ -1,6 +1,7 @@
 """What a run found, as a table for people and as JSON. Knows numbers and words, not how they came about."""
 
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -174,8 +175,8 @@ def summary(values_s: Sequence[float]) -> dict[str, float | None]:
     ordered = sorted(values_s)
 
     def at(share: float) -> float:
-        """The smallest value that so many are no larger than."""
-        return round(ordered[max(0, min(len(ordered) - 1, -(-len(ordered) * share // 1).__int__() - 1))], 1)
+        """The smallest value that no more than the rest of the share is above."""
+        return round(ordered[max(0, math.ceil(len(ordered) * share) - 1)], 1)
 
     return {
         "num": len(ordered),
