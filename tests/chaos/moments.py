@@ -8,6 +8,7 @@ was frozen goes through after it wakes is written beside it. Knows the worker's 
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -55,7 +56,8 @@ def arm() -> None:
             return
         if moment.startswith("freeze"):
             _frozen.append(moment)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread: one to the process may be taken by another, and this one would run on meanwhile.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         else:
             os.kill(os.getpid(), signal.SIGKILL)
 
