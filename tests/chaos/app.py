@@ -20,7 +20,7 @@ class MortalConsumer(SegmentConsumer):
     async def __init__(  # type: ignore[misc]
         self, settings: Settings, extractor: DeploymentHandle, model: DeploymentHandle
     ) -> None:
-        arm()
+        arm(lambda: self._slot.number)
         await super().__init__(settings, extractor, model)
 
 

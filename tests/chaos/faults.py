@@ -146,8 +146,8 @@ def freeze_broker(scene: Scene, fault: Fault) -> Damage:
 
 def die(scene: Scene, fault: Fault, moment: Moment) -> Damage:
     """Have a consumer killed at an exact moment of its protocol."""
-    rank, pid = _order(scene, fault, moment, scene.worker)
-    return Damage(f"consumer of rank {rank}, {pid}", time.time())
+    slot, pid = _order(scene, fault, moment, scene.worker)
+    return Damage(f"consumer in slot {slot}, {pid}", time.time())
 
 
 def zombie(scene: Scene, fault: Fault) -> Damage:
@@ -158,7 +158,7 @@ def zombie(scene: Scene, fault: Fault) -> Damage:
     moment: Moment = "freeze-before-send" if fault.variant < 0.5 else "freeze-before-commit"
     old, new = _start_another(scene)
     try:
-        rank, pid = _order(scene, fault, moment, old)
+        slot, pid = _order(scene, fault, moment, old)
     except NotInjectedError:
         old.terminate()
         old.wait()
@@ -183,7 +183,7 @@ def zombie(scene: Scene, fault: Fault) -> Damage:
         )
 
     return Damage(
-        f"{old.instance}, consumer of rank {rank} ({pid}) {moment}; {new.instance} goes on", at_s, wake
+        f"{old.instance}, consumer in slot {slot} ({pid}) {moment}; {new.instance} goes on", at_s, wake
     )
 
 
@@ -241,15 +241,15 @@ def _start_another(scene: Scene) -> tuple[Worker, Worker]:
 
 
 def _order(scene: Scene, fault: Fault, moment: Moment, worker: Worker) -> tuple[int, int]:
-    """Give an order to a consumer; its rank and process id once it has taken it."""
-    rank, folder = int(fault.choice * scene.num_consumers), worker.orders
+    """Give an order to a consumer; its slot and process id once it has taken it."""
+    slot, folder = int(fault.choice * scene.num_consumers), worker.orders
     for old in folder.glob(f"{moment}@*"):
         old.unlink()
-    order_file(folder, moment, rank).touch()
+    order_file(folder, moment, slot).touch()
     deadline_s = time.monotonic() + ORDER_TIMEOUT_S
-    while (pid := taken_by(folder, moment, rank)) is None:
+    while (pid := taken_by(folder, moment, slot)) is None:
         if time.monotonic() > deadline_s:
-            order_file(folder, moment, rank).unlink(missing_ok=True)
-            raise NotInjectedError(f"no consumer of rank {rank} came to {moment} in {ORDER_TIMEOUT_S:g} s")
+            order_file(folder, moment, slot).unlink(missing_ok=True)
+            raise NotInjectedError(f"no consumer in slot {slot} came to {moment} in {ORDER_TIMEOUT_S:g} s")
         time.sleep(0.01)
-    return rank, pid
+    return slot, pid

@@ -1,6 +1,6 @@
 """Deaths and freezes at an exact moment of the protocol, inside a consumer's process, on order.
 
-An order is an empty file in the folder that `ORDERS` names: "MOMENT@RANK". The process with this rank that
+An order is an empty file in the folder that `ORDERS` names: "MOMENT@SLOT". The consumer in this slot that
 comes to this moment takes it (a rename, so only one does) and is killed or frozen there. What a process that
 was frozen goes through after it wakes is written beside it. Knows the worker's publisher and the Kafka client.
 """
@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.producer.transaction_manager import EndTxnHandler
-from ray import serve
 
 from workers.publisher import Publisher
 
@@ -27,14 +26,14 @@ Moment = Literal["die-before-commit", "die-after-commit", "freeze-before-send", 
 _frozen: list[Moment] = []
 
 
-def order_file(folder: Path, moment: Moment, rank: int) -> Path:
+def order_file(folder: Path, moment: Moment, slot: int) -> Path:
     """The file that gives the order."""
-    return folder / f"{moment}@{rank}"
+    return folder / f"{moment}@{slot}"
 
 
-def taken_by(folder: Path, moment: Moment, rank: int) -> int | None:
+def taken_by(folder: Path, moment: Moment, slot: int) -> int | None:
     """Process id of who took the order; None while nobody has."""
-    taken = list(folder.glob(f"{moment}@{rank}.taken-*"))
+    taken = list(folder.glob(f"{moment}@{slot}.taken-*"))
     return int(taken[0].name.rpartition("-")[2]) if taken else None
 
 
@@ -43,13 +42,12 @@ def fate_file(folder: Path, pid: int) -> Path:
     return folder / f"fate-{pid}.json"
 
 
-def arm() -> None:
-    """Put the moments into this process."""
+def arm(slot: Callable[[], int]) -> None:
+    """Put the moments into this process, whose consumer holds the slot."""
     folder = Path(os.environ[ORDERS])
-    rank = serve.get_replica_context().rank.rank
 
     def come_to(moment: Moment) -> None:
-        order = order_file(folder, moment, rank)
+        order = order_file(folder, moment, slot())
         try:
             order.rename(f"{order}.taken-{os.getpid()}")
         except FileNotFoundError:
