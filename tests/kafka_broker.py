@@ -102,7 +102,7 @@ def running_kafka() -> Iterator[KafkaBroker]:
     """
     jars = fetch_jars()
     folder = Path(tempfile.mkdtemp(prefix="hctdmg-kafka-"))
-    port, controller_port = _free_ports(2)
+    port, controller_port = free_ports(2)
     config = folder / "server.properties"
     config.write_text(_properties(port, controller_port, folder / "data"))
     java = ["java", "-Xmx320m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"]
@@ -110,10 +110,10 @@ def running_kafka() -> Iterator[KafkaBroker]:
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen([*java, "kafka.Kafka", config], stdout=log, stderr=log)
     try:
-        _wait_until_up(process, port, folder)
+        wait_until_up(process, port, folder)
         yield KafkaBroker(f"127.0.0.1:{port}", folder, process.pid)
     finally:
-        _stop(process)
+        stop_process(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -156,7 +156,7 @@ def _properties(port: int, controller_port: int, data: Path) -> str:
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
     sockets = [socket.socket() for _ in range(number)]
     try:
         for one in sockets:
@@ -167,7 +167,7 @@ def _free_ports(number: int) -> list[int]:
             one.close()
 
 
-def _wait_until_up(process: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
+def wait_until_up(process: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
@@ -181,7 +181,7 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", port: int, folder: Path) 
         time.sleep(0.05)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def stop_process(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT_S)
