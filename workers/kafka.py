@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 
 from pipelines.errors import ConfigError
 from workers.config import KafkaConfig
+from workers.security import security_options
 
 CHECK_TIMEOUT_S = 8.0
 """A broker that does not answer within this is told to be unreachable."""
@@ -48,6 +49,7 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
         "api_version": None if version is None else tuple(int(part) for part in version.split(".")),
         "request_timeout_ms": int(config.request_timeout_s * 1000),
         "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
+        **security_options(config.security),
     }
 
 
