@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka_broker import KafkaBroker, KafkaMissingError, running_kafka
+from tests.secure_kafka import SecureKafka, running_secure_kafka
 from workers.telemetry import OURS
 
 QUIET = logging.NullHandler()
@@ -48,6 +49,17 @@ def kafka_broker() -> Iterator[KafkaBroker]:
     with ExitStack() as stack:
         try:
             broker = stack.enter_context(running_kafka())
+        except KafkaMissingError as error:
+            skip_or_fail(str(error))
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def secure_kafka() -> Iterator[SecureKafka]:
+    """A real Apache Kafka with TLS, log-in and ACLs; each test makes its own topics and rights."""
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(running_secure_kafka())
         except KafkaMissingError as error:
             skip_or_fail(str(error))
         yield broker

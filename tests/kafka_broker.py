@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,40 +100,64 @@ def running_kafka() -> Iterator[KafkaBroker]:
     Raises:
         KafkaMissingError: There is no Kafka to start.
     """
-    jars = fetch_jars()
     folder = Path(tempfile.mkdtemp(prefix="hctdmg-kafka-"))
-    port, controller_port = free_ports(2)
+    try:
+        port, controller_port = free_ports(2)
+        settings = properties(port, controller_port, folder)
+        with running_server(folder, settings, port) as pid:
+            yield KafkaBroker(f"127.0.0.1:{port}", folder, pid)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_server(
+    folder: Path,
+    settings: Mapping[str, object],
+    port: int,
+    format_options: Sequence[str] = (),
+    java_options: Sequence[str] = (),
+) -> Iterator[int]:
+    """Kafka's Java process, from when it listens until the block is left.
+
+    Args:
+        folder: Where it keeps its settings, log and data.
+        settings: Its properties.
+        port: Where it listens once it is up.
+        format_options: Further options of `StorageTool format`, as the first users.
+        java_options: Further options of the virtual machine.
+
+    Yields:
+        Its process id.
+
+    Raises:
+        KafkaMissingError: There is no Kafka to start.
+    """
     config = folder / "server.properties"
-    config.write_text(_properties(port, controller_port, folder / "data"))
-    java = ["java", "-Xmx320m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"]
-    _format(java, config)
+    config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    java = ["java", "-Xmx320m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", *java_options]
+    java += ["-cp", f"{fetch_jars()}/*"]
+    _format(java, config, format_options)
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen([*java, "kafka.Kafka", config], stdout=log, stderr=log)
     try:
         wait_until_up(process, port, folder)
-        yield KafkaBroker(f"127.0.0.1:{port}", folder, process.pid)
+        yield process.pid
     finally:
         stop_process(process)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _format(java: list[str], config: Path) -> None:
-    command = [
-        *java,
-        "kafka.tools.StorageTool",
-        "format",
-        "--standalone",
-        "-t",
-        "hctdmg-tests-0000000000",
-        "-c",
-    ]
-    done = subprocess.run([*command, config], capture_output=True, text=True, check=False, timeout=60)
+def _format(java: list[str], config: Path, options: Sequence[str]) -> None:
+    command = [*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", "hctdmg-tests-0000000000"]
+    command += [*options, "-c", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
         raise RuntimeError(f"Kafka's storage can't be formatted: {done.stdout}{done.stderr}")
 
 
-def _properties(port: int, controller_port: int, data: Path) -> str:
-    settings = {
+def properties(port: int, controller_port: int, folder: Path) -> dict[str, object]:
+    """Settings of one broker that is its own controller."""
+    return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
@@ -141,7 +165,7 @@ def _properties(port: int, controller_port: int, data: Path) -> str:
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": data,
+        "log.dirs": folder / "data",
         "auto.create.topics.enable": "false",
         # One broker holds everything once.
         "offsets.topic.replication.factor": "1",
@@ -153,10 +177,10 @@ def _properties(port: int, controller_port: int, data: Path) -> str:
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
 def free_ports(number: int) -> list[int]:
+    """Ports of the loopback interface that nobody uses now."""
     sockets = [socket.socket() for _ in range(number)]
     try:
         for one in sockets:

@@ -6,13 +6,15 @@ Knows names, defaults and limits. Does not know what any setting does beyond its
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from pipelines.errors import ConfigError
 from pipelines.media import MediaConfig
+from workers.security import SecurityConfig
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -42,6 +44,7 @@ class KafkaConfig(BaseModel):
         request_timeout_s: Longest wait for one answer of the broker.
         api_version: Broker's version as "major.minor", to skip asking it; null asks. "2.3" for the embedded
             broker.
+        security: TLS and log-in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +63,7 @@ class KafkaConfig(BaseModel):
     max_poll_interval_s: Seconds = 300.0
     request_timeout_s: Annotated[float, Field(ge=1, le=300)] = 30.0
     api_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
+    security: SecurityConfig = SecurityConfig()
 
 
 class ModelSettings(BaseModel):
@@ -159,12 +163,35 @@ def validate_settings(args: Mapping[str, Any]) -> Settings:
     `${NAME}` in a string is replaced by the environment variable NAME.
 
     Raises:
-        ConfigError: One line that names the key; for an unknown key the nearest known one.
+        ConfigError: One line that names the key; for an unknown key the nearest known one. A secret that is
+            written out is refused: whoever reads the file, or the list of processes, would have it.
     """
+    _refuse_written_secrets(args, Settings, "")
     try:
         return Settings.model_validate(_expand(args))
     except ValidationError as error:
         raise ConfigError(_explain(error.errors(include_url=False)[0])) from None
+
+
+def is_secret(field: FieldInfo | None) -> bool:
+    """Whether the value of a setting must not be seen."""
+    return field is not None and "SecretStr" in str(field.annotation)
+
+
+def _refuse_written_secrets(written: object, model: type[BaseModel], path: str) -> None:
+    if not isinstance(written, Mapping):
+        return
+    for key, value in written.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            continue
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            _refuse_written_secrets(value, field.annotation, f"{path}{key}.")
+        elif is_secret(field) and value is not None and not re.fullmatch(r"\$\{\w+\}", str(value)):
+            name = f"KAFKA_{key.upper()}"
+            raise ConfigError(
+                f"{path}{key}: a secret is not written here: export it as {name}, say, and write ${{{name}}}"
+            )
 
 
 def _expand(value: object) -> object:
@@ -185,10 +212,30 @@ def _from_environment(match: re.Match[str]) -> str:
 
 
 def _explain(problem: Mapping[str, Any]) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+    *groups, key = (str(part) for part in problem["loc"])
+    path = ".".join((*groups, key))
+    model = _model(groups)
     if problem["type"] != "extra_forbidden":
-        return f"{path}: {problem['msg']} (got {problem['input']!r:.100})"
-    group, _, key = path.rpartition(".")
-    model: Any = Settings.model_fields[group].annotation if group else Settings
+        message = problem["msg"].removeprefix("Value error, ")
+        shown = isinstance(problem["input"], str | int | float | list) and not is_secret(
+            model.model_fields.get(key) if model is not None else None
+        )
+        return f"{path}: {message}" + (f" (got {problem['input']!r:.100})" if shown else "")
+    assert model is not None
     nearest = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.0)[0]
-    return f"{path}: unknown key; did you mean {f'{group}.{nearest}' if group else nearest!r}?"
+    return f"{path}: unknown key; did you mean {'.'.join((*groups, nearest)) if groups else repr(nearest)}?"
+
+
+def _model(groups: Sequence[str]) -> type[BaseModel] | None:
+    """The model of a group, by its path; None when a part of the path is no group."""
+    model: type[BaseModel] = Settings
+    for group in groups:
+        field = model.model_fields.get(group)
+        if (
+            field is None
+            or not isinstance(field.annotation, type)
+            or not issubclass(field.annotation, BaseModel)
+        ):
+            return None
+        model = field.annotation
+    return model

@@ -26,9 +26,10 @@ from pipelines.errors import ConfigError, Stage
 from workers.attempts import Attempts
 from workers.brake import Brake
 from workers.config import KafkaConfig, Settings
-from workers.kafka import check_reachable
+from workers.kafka import check_connection
 from workers.memory import Memory
 from workers.messages import Answer, Failure, FailureKind, Record, Work
+from workers.rights import refused
 from workers.session import Progress, Session
 from workers.slots import claim
 from workers.telemetry import set_up_logging
@@ -141,10 +142,9 @@ class SegmentConsumer:
         try:
             while not self._stopping.is_set():
                 self._consume()
-        except BaseException:
-            log.critical(
-                "the consumer stops: Serve starts another, from the committed offsets", exc_info=True
-            )
+        except BaseException as error:
+            why = refused(error, self._settings.kafka) or "Serve starts another, from the committed offsets"
+            log.critical("the consumer stops: %s", why, exc_info=True)
             # Nothing may be published or committed after this. A process that is gone is noticed at once.
             os._exit(1)
 
@@ -152,10 +152,11 @@ class SegmentConsumer:
         """One session."""
         try:
             # First, because each client that can't connect leaves a thread behind.
-            check_reachable(self._settings.kafka)
+            check_connection(self._settings.kafka)
             session = Session(self._settings, self._identity, self._submit, self._brake, self._memory)
         except (ConfigError, KafkaError) as error:
-            log.warning("no session with %s yet: %s", self._settings.kafka.bootstrap_servers, error)
+            why = refused(error, self._settings.kafka) or error
+            log.warning("no session with %s yet: %s", self._settings.kafka.bootstrap_servers, why)
             self._stopping.wait(RECONNECT_S)
             return
         self._session = session

@@ -19,6 +19,7 @@ from hctdmg.checkpoint import Checkpoint, load_checkpoint
 from hctdmg.manifest import CheckpointError
 from pipelines.errors import ConfigError
 from workers.config import Settings
+from workers.handshake import BrokerError
 from workers.output import EXIT_FAILURE, print_json, working
 
 Status = Literal["ok", "warn", "fail"]
@@ -212,7 +213,7 @@ def java() -> Finding:
 
 
 def broker(settings: Settings) -> Finding:
-    """Whether the broker answers and has the topics."""
+    """Whether the broker answers, lets us in, has the topics, and grants what the worker needs."""
     from workers.kafka import check_broker
 
     kafka = settings.kafka
@@ -220,15 +221,19 @@ def broker(settings: Settings) -> Finding:
     def check() -> str:
         check_broker(kafka)
         topics = ", ".join((kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic))
-        return f"{kafka.bootstrap_servers} has {topics}"
+        way = kafka.security.sasl_mechanism
+        log_in = kafka.security.protocol if way is None else f"{kafka.security.protocol}, {way}"
+        return f"{kafka.bootstrap_servers} ({log_in}) has {topics} and lets the worker use them"
 
-    return _try("broker", check, "start it, or correct kafka.bootstrap_servers and the topics")
+    return _try("broker", check, "correct the settings")
 
 
 def _try(name: str, check: Callable[[], str], fix: str) -> Finding:
     """A check that fails with whatever the part under examination raises."""
     try:
         return Finding(name, "ok", check())
+    except BrokerError as error:
+        return Finding(name, "fail", error.what, error.fix)
     except ConfigError as error:
         return Finding(name, "fail", str(error), fix)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the user wants to hear it

@@ -3,18 +3,20 @@
 Knows kafka-python's options and why each is set. Does not know what is read or written.
 """
 
+import contextlib
 import logging
 import socket
 import threading
 from collections.abc import Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
 
-from pipelines.errors import ConfigError
 from workers.config import KafkaConfig
+from workers.handshake import BrokerError, check_handshake
+from workers.rights import Right, Topic, describe_topics, lacking, missing, worker_rights
+from workers.security import security_options
 
 CHECK_TIMEOUT_S = 8.0
 """A broker that does not answer within this is told to be unreachable."""
@@ -48,6 +50,7 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
         "api_version": None if version is None else tuple(int(part) for part in version.split(".")),
         "request_timeout_ms": int(config.request_timeout_s * 1000),
         "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
+        **security_options(config.security),
     }
 
 
@@ -106,31 +109,45 @@ def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaPro
 
 
 def check_broker(config: KafkaConfig) -> None:
-    """Find out, within some 10 s, whether the broker answers and has the three topics.
+    """Find out, within some 30 s, whether the broker answers, has the three topics, and lets us use them.
 
     Raises:
-        ConfigError: One line: what is missing and what to do.
+        BrokerError: One line: what is missing and what to do.
     """
-    check_topics(config, (config.input_topic, config.output_topic, config.dead_letter_topic))
+    topics = (config.input_topic, config.output_topic, config.dead_letter_topic)
+    check_topics(config, topics, worker_rights(config))
 
 
-def check_topics(config: KafkaConfig, topics: Sequence[str]) -> dict[str, int]:
-    """Ask the broker for topics.
+def check_topics(config: KafkaConfig, topics: Sequence[str], needed: Sequence[Right] = ()) -> dict[str, int]:
+    """Ask the broker for topics, and for rights.
 
     Returns:
-        The number of partitions of each.
+        The number of partitions of each topic.
 
     Raises:
-        ConfigError: The broker can't be reached, or lacks one of them.
+        BrokerError: It can't be reached, does not let us in, lacks one of the topics, or does not
+            grant what is needed.
+    """
+    check_connection(config)
+    found, absent = _ask(config, topics, needed)
+    if absent:
+        raise missing(absent, config)
+    for topic in topics:
+        if not (topic in found and found[topic].num_partitions):
+            raise BrokerError(
+                f"{config.bootstrap_servers} has no topic {topic!r}", "create it, or correct `kafka`"
+            )
+    return {topic: found[topic].num_partitions for topic in topics}
+
+
+def check_connection(config: KafkaConfig) -> None:
+    """Find out whether a broker is there and lets us in.
+
+    Raises:
+        BrokerError: One line: none is, or which setting of `kafka.security` is wrong.
     """
     check_reachable(config)
-    found = _ask_partitions(config, topics)
-    for topic in topics:
-        if not found.get(topic):
-            raise ConfigError(
-                f"{config.bootstrap_servers} has no topic {topic!r}: create it, or correct `kafka`"
-            )
-    return found
+    check_handshake(_servers(config), client_options(config), config.security, CHECK_TIMEOUT_S)
 
 
 def _servers(config: KafkaConfig) -> list[str]:
@@ -141,7 +158,7 @@ def check_reachable(config: KafkaConfig) -> None:
     """Make a plain connection to any of the servers: says why at once, where the client would try on.
 
     Raises:
-        ConfigError: None of them accepts one.
+        BrokerError: None of them accepts one.
     """
     reasons = []
     for server in _servers(config):
@@ -154,35 +171,40 @@ def check_reachable(config: KafkaConfig) -> None:
             reasons.append(f"{server}: {error.strerror or error}")
         else:
             return
-    raise ConfigError(
-        f"no Kafka broker at kafka.bootstrap_servers = {config.bootstrap_servers} ({'; '.join(reasons)}): "
-        "start it, or correct the setting"
+    raise BrokerError(
+        f"no Kafka broker at kafka.bootstrap_servers = {config.bootstrap_servers} ({'; '.join(reasons)})",
+        "start it, or correct the setting",
     )
 
 
-def _ask_partitions(config: KafkaConfig, topics: Sequence[str]) -> dict[str, int]:
-    """In a thread of its own: some of kafka-python's waits for metadata have no time limit."""
-    found: dict[str, int] = {}
-    errors: list[KafkaError] = []
+def _ask(
+    config: KafkaConfig, names: Sequence[str], needed: Sequence[Right]
+) -> tuple[dict[str, Topic], list[Right]]:
+    """What there is of the topics, and which rights are lacking.
+
+    In a thread of its own: some of kafka-python's waits have no time limit.
+    """
+    answers: list[tuple[dict[str, Topic], list[Right]]] = []
+    errors: list[Exception] = []
 
     def ask() -> None:
         try:
-            consumer = KafkaConsumer(
-                **client_options(config), **_STRICT, bootstrap_timeout_ms=int(CHECK_TIMEOUT_S * 1000)
-            )
-            for topic in topics:
-                found[topic] = len(consumer.partitions_for_topic(topic))
-            consumer.close()
-        except KafkaError as error:
+            options = client_options(config)
+            admin = KafkaAdminClient(**options, bootstrap_timeout_ms=int(CHECK_TIMEOUT_S * 1000))
+            with contextlib.closing(admin):
+                topics = describe_topics(admin, names)
+                answers.append((topics, lacking(admin, options, topics, needed)))
+        except Exception as error:  # noqa: BLE001 - told by the one who waits
             errors.append(error)
 
     thread = threading.Thread(target=ask, name="ask-broker", daemon=True)
     thread.start()
-    thread.join(CHECK_TIMEOUT_S + 1.0)
-    if errors or thread.is_alive():
-        reason = str(errors[0]) if errors else f"no answer in {CHECK_TIMEOUT_S:g} s"
-        raise ConfigError(
-            f"{config.bootstrap_servers} does not answer as a Kafka broker ({reason}): "
-            "check kafka.bootstrap_servers and the broker's listeners"
-        )
-    return found
+    # Twice: a cluster that has never had a transaction first makes the topic that it keeps them in.
+    thread.join(2 * CHECK_TIMEOUT_S)
+    if answers:
+        return answers[0]
+    reason = str(errors[0]) if errors else f"no answer in {2 * CHECK_TIMEOUT_S:g} s"
+    raise BrokerError(
+        f"{config.bootstrap_servers} does not answer as a Kafka broker ({reason})",
+        "check kafka.bootstrap_servers and the broker's listeners",
+    )

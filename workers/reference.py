@@ -87,14 +87,26 @@ def _plain(help_text: str) -> str:
 
 
 def _settings() -> Iterator[str]:
-    for group, group_field in Settings.model_fields.items():
-        model = group_field.annotation
-        assert isinstance(model, type)
-        assert issubclass(model, BaseModel)
-        _, meanings = split_docstring(inspect.cleandoc(model.__doc__ or ""))
-        yield f"\n### `{group}`\n\n| Setting | Default | Meaning |\n|---|---|---|\n"
-        for name, value in model().model_dump(mode="json").items():
-            yield f"| `{group}.{name}` | `{_default(value)}` | {_cell(meanings.get(name, ''))} |\n"
+    for group, field in Settings.model_fields.items():
+        yield from _group(group, field.annotation)
+
+
+def _group(path: str, model: object) -> Iterator[str]:
+    """A table for the group, then one for each group inside it."""
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    _, meanings = split_docstring(inspect.cleandoc(model.__doc__ or ""))
+    inner: list[tuple[str, object]] = []
+    yield f"\n### `{path}`\n\n| Setting | Default | Meaning |\n|---|---|---|\n"
+    for name, value in model().model_dump(mode="json").items():
+        meaning = _cell(meanings.get(name, ""))
+        if isinstance(value, dict):
+            inner.append((f"{path}.{name}", model.model_fields[name].annotation))
+            yield f"| `{path}.{name}` | | {meaning} See below. |\n"
+        else:
+            yield f"| `{path}.{name}` | `{_default(value)}` | {meaning} |\n"
+    for place, group in inner:
+        yield from _group(place, group)
 
 
 def _default(value: JsonValue) -> str:

@@ -21,6 +21,7 @@ from pipelines.submission import Submission, read_transcript, submissions
 from workers.config import KafkaConfig
 from workers.kafka import check_topics, open_producer
 from workers.output import note, print_json, print_line, working
+from workers.rights import Right
 
 MAX_INLINE_BYTES = 1_000_000
 """Kafka's default `message.max.bytes` is 1,048,588; the rest is for key, headers and the batch."""
@@ -81,7 +82,7 @@ def submit(
         SegmentError: A file can't be read or cut.
         RetryableError: The broker did not accept a segment.
     """
-    check_topics(kafka, [kafka.input_topic])
+    check_topics(kafka, [kafka.input_topic], [Right("WRITE", "topic", kafka.input_topic)])
     producer = open_producer(kafka, transactional_id=None)
     sent: list[Sent] = []
     try:

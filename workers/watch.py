@@ -19,6 +19,7 @@ from workers.config import KafkaConfig
 from workers.event_table import stream_row, stream_table
 from workers.kafka import check_topics, client_options
 from workers.output import EXIT_FAILURE, note, print_json, print_line
+from workers.rights import Right
 
 POLL_S = 0.2
 """How long Ctrl-C and the time limit may have to wait."""
@@ -76,9 +77,10 @@ def open_viewer(kafka: KafkaConfig, topics: Sequence[str], from_beginning: bool)
     Raises:
         ConfigError: The broker can't be reached or lacks one of the topics.
     """
+    needed = [Right("READ", "topic", topic) for topic in topics]
     partitions = [
         TopicPartition(topic, number)
-        for topic, num_partitions in check_topics(kafka, topics).items()
+        for topic, num_partitions in check_topics(kafka, topics, needed).items()
         for number in range(num_partitions)
     ]
     consumer = KafkaConsumer(

@@ -183,14 +183,14 @@ def test_config_show_fills_in_defaults_and_applies_overrides_in_order(
 def test_config_show_hides_what_came_from_the_environment(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BROKER", "secret-host:9092")
+    monkeypatch.setenv("BROKER", "hidden-host:9092")
     for as_json in ([], ["--json"]):
         assert (
             run(["config", "show", str(config), "--set", "kafka.bootstrap_servers=${BROKER}", *as_json]) == 0
         )
         captured = capsys.readouterr()
         assert "***" in captured.out
-        assert "secret" not in captured.out + captured.err
+        assert "hidden" not in captured.out + captured.err
 
 
 def test_config_schema_describes_every_setting_and_accepts_what_show_prints(

@@ -1,3 +1,4 @@
+import pickle
 import socket
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from tests.kafka_broker import KafkaBroker
 from tests.topics import make_topics
 from workers import kafka
 from workers.config import KafkaConfig
+from workers.handshake import BrokerError
 from workers.kafka import check_broker, check_topics
 
 
@@ -72,3 +74,8 @@ def test_what_is_no_broker_is_told_in_time(mute_port: int) -> None:
 def test_one_of_several_servers_is_enough(mute_port: int) -> None:
     message = refusal(KafkaConfig(bootstrap_servers=f"127.0.0.1:1, 127.0.0.1:{mute_port}", api_version="2.3"))
     assert "does not answer as a Kafka broker" in message
+
+
+def test_what_is_wrong_with_the_broker_crosses_processes_whole() -> None:
+    error = pickle.loads(pickle.dumps(BrokerError("no broker", "start it")))
+    assert (error.what, error.fix, str(error)) == ("no broker", "start it", "no broker: start it")
