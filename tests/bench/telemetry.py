@@ -34,11 +34,12 @@ from workers.window import Entry, Windows
 TOPIC = "segments"
 NUM_PARTITIONS = 16
 BATCH_SIZE = 32
-NUM_BATCHES = 500
-NUM_SPAN_BATCHES = 50
+NUM_BATCHES = 3000
+NUM_SPAN_BATCHES = 8
+"""Some 1,800 spans: no more than wait at a time before they are dropped."""
 NUM_STATES = 500
-SETTLE_S = 3.0
-"""Three of Ray's reports, at the interval set below."""
+SETTLE_S = 10.0
+"""Ten of Ray's reports, at the interval set below."""
 RESULT = Path(__file__).parent.parent.parent / "docs" / "results" / "telemetry.json"
 
 
