@@ -41,7 +41,7 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(INSTALLED) ## Write anew what is generated: pipelines/schemas/*.json and docs/reference.md
+docs: $(INSTALLED) ## Write anew what is generated: pipelines/schemas/*.json and docs/reference.md, a table in docs/operations.md
 	$(BIN)/python -m pipelines.schemas
 	$(BIN)/python -m workers.reference
 

@@ -42,10 +42,12 @@ def preflight(settings: Settings) -> None:
     """Find out whether the application could work, before anything is started.
 
     Raises:
-        ConfigError: One line: which of checkpoint, extractors, broker or topic is wrong, and what to do.
+        ConfigError: One line: which of telemetry, checkpoint, extractors, broker or topic is wrong, and what to do.
     """
     from workers.kafka import check_broker
+    from workers.tracing import check_tracing
 
+    check_tracing(settings.telemetry)
     check_broker(settings.kafka)
     make_preparer(settings)
 

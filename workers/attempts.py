@@ -22,6 +22,7 @@ from pipelines.segment import parse_segment
 from workers.config import FlowConfig
 from workers.memory import Memory
 from workers.messages import Answer, Failure, Record, Work, dead_letter, failure_of
+from workers.metrics import RETRIES, Measure, unmeasured
 from workers.past import NOTHING, Past
 
 MAX_BACKOFF_S = 5.0
@@ -125,12 +126,20 @@ class Attempts:
         flow: The limits.
         backend: Who does the work.
         memory: Where the tries of each record are noted; what earlier consumers tried is there already.
+        measure: Counts further tries.
     """
 
-    def __init__(self, flow: FlowConfig, backend: Backend, memory: Memory | None = None) -> None:
+    def __init__(
+        self,
+        flow: FlowConfig,
+        backend: Backend,
+        memory: Memory | None = None,
+        measure: Measure = unmeasured,
+    ) -> None:
         self._flow = flow
         self._backend = backend
         self._memory = Memory() if memory is None else memory
+        self._measure = measure
         self._turn_alone = asyncio.Lock()
 
     async def answer(self, record: Record) -> Answer:
@@ -157,6 +166,7 @@ class Attempts:
             self._memory.note(record.partition, record.offset, tries.past)
             if wait_s is None:
                 return self._in_full(outcome, tries)
+            self._measure(RETRIES, 1, kind=outcome.kind)
             await asyncio.sleep(wait_s)
 
     def _in_full(self, failure: Failure, tries: Tries) -> Failure:

@@ -138,11 +138,18 @@ class TelemetryConfig(BaseModel):
 
     Attributes:
         log_level: Least severe log line that is written.
+        metrics_port: Where `hctdmg run` serves its metrics to Prometheus, on all network interfaces; null lets
+            Ray choose, and `run` says what it chose. A cluster's nodes have their own
+            (`ray start --metrics-export-port`).
+        otlp_endpoint: Collector for OpenTelemetry spans, as "http://host:4318"; null sends none. Needs the extra
+            `telemetry`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")] | None = None
 
 
 class Settings(BaseModel):

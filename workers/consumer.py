@@ -29,10 +29,13 @@ from workers.config import KafkaConfig, Settings
 from workers.kafka import check_connection
 from workers.memory import Memory
 from workers.messages import Answer, Failure, FailureKind, Record, Work
+from workers.ray_metrics import measure_with_ray
+from workers.report import Watch
 from workers.rights import refused
 from workers.session import Progress, Session
 from workers.slots import claim
 from workers.telemetry import set_up_logging
+from workers.tracing import open_spans
 
 if TYPE_CHECKING:  # this process needs neither torch nor OpenCV, and starts again sooner without them
     from pipelines.prepare import PreparedSegment
@@ -97,7 +100,9 @@ class SegmentConsumer:
         self._loop = asyncio.get_running_loop()
         self._brake = Brake(settings.flow)
         self._memory = Memory()
-        self._attempts = Attempts(settings.flow, ServeBackend(extractor, model), self._memory)
+        measure = measure_with_ray(serve.get_replica_context().app_name, settings.kafka.group_id)
+        self._watch = Watch(measure, open_spans(settings.telemetry, self._identity))
+        self._attempts = Attempts(settings.flow, ServeBackend(extractor, model), self._memory, measure)
         self._stopping = threading.Event()
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -142,6 +147,8 @@ class SegmentConsumer:
         try:
             while not self._stopping.is_set():
                 self._consume()
+            if self._watch.spans is not None:
+                self._watch.spans.close()
         except BaseException as error:
             why = refused(error, self._settings.kafka) or "Serve starts another, from the committed offsets"
             log.critical("the consumer stops: %s", why, exc_info=True)
@@ -153,7 +160,9 @@ class SegmentConsumer:
         try:
             # First, because each client that can't connect leaves a thread behind.
             check_connection(self._settings.kafka)
-            session = Session(self._settings, self._identity, self._submit, self._brake, self._memory)
+            session = Session(
+                self._settings, self._identity, self._submit, self._brake, self._memory, self._watch
+            )
         except (ConfigError, KafkaError) as error:
             why = refused(error, self._settings.kafka) or error
             log.warning("no session with %s yet: %s", self._settings.kafka.bootstrap_servers, why)

@@ -4,6 +4,7 @@ Knows the headers of INTERFACES section 3. Does not know Kafka's client, nor how
 """
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -108,6 +109,21 @@ def failure_of(error: Exception, stage: Stage, elapsed_s: float = 0.0) -> Failur
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What is told about the making of an event beside its message.
+
+    Attributes:
+        duration_s: Length of the segment, as video.
+        timings_s: Time of each stage.
+        made_s: When it was made; seconds since 1970.
+    """
+
+    duration_s: float
+    timings_s: Mapping[str, float]
+    made_s: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """A record's one answer, ready to be published.
 
@@ -116,12 +132,19 @@ class Answer:
         value: Its value.
         headers: Its headers.
         failure: None for an event; for a dead letter why it is one.
+        measured: Of an event; None for a dead letter.
     """
 
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...]
     failure: Failure | None = None
+    measured: Measured | None = None
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """The producer's W3C trace context, carried through."""
+        return dict(self.headers).get("traceparent")
 
 
 def event_answer(event: AffectEvent, time: datetime, traceparent: bytes | None) -> Answer:
@@ -133,7 +156,9 @@ def event_answer(event: AffectEvent, time: datetime, traceparent: bytes | None) 
         traceparent: The segment's trace context, carried through.
     """
     headers = cloud_event_headers(event, time, traceparent)
-    return Answer(event.stream_id.encode(), event.model_dump_json().encode(), tuple(headers))
+    value = event.model_dump_json().encode()
+    measured = Measured(event.duration_s, event.timings_s, time.timestamp())
+    return Answer(event.stream_id.encode(), value, tuple(headers), measured=measured)
 
 
 def dead_letter(record: Record, failure: Failure, num_attempts: int, time: datetime) -> Answer:

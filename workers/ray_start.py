@@ -8,6 +8,7 @@ others nowhere; with HCTDMG_DEBUG=1 all go to stderr.
 import logging
 import os
 import re
+import socket
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import ray
 import ray._private.worker as ray_worker
 
+from pipelines.errors import ConfigError
 from workers.output import debugging
 from workers.telemetry import OURS
 
@@ -25,13 +27,19 @@ OUR_LINE = re.compile(rf"^\S+ \S+ [A-Z]+ ({'|'.join(OURS)}|kafka)[. ]")
 """As `workers.telemetry` formats them."""
 
 
-def start_ray(address: str | None, relay_logs: bool) -> None:
+def start_ray(address: str | None, relay_logs: bool, metrics_port: int | None = None) -> None:
     """Start or connect.
 
     Args:
         address: Of a Ray cluster; None starts a Ray of its own on this machine.
         relay_logs: Whether the lines of our own loggers are written to stderr.
+        metrics_port: Where a Ray of its own serves metrics; None lets it choose.
+
+    Raises:
+        ConfigError: The port can't be had.
     """
+    if metrics_port is not None:
+        _check_port(metrics_port, address)
     # Nothing of this machine is reported to anyone.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns about its own default
@@ -43,8 +51,35 @@ def start_ray(address: str | None, relay_logs: bool) -> None:
         ray.init(address=address, **options)
         return
     num_cpus = max(MIN_CPUS, os.cpu_count() or 1)
+    if metrics_port is not None:
+        options["_metrics_export_port"] = metrics_port
     # "local", or it would join a cluster that runs on this machine or that RAY_ADDRESS names.
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)
+
+
+def metrics_urls() -> list[str]:
+    """Where each living node serves its metrics."""
+    return [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def _check_port(port: int, address: str | None) -> None:
+    """Say what is wrong with it; Ray would take half a minute and say that something failed."""
+    if address is not None:
+        raise ConfigError(
+            f"telemetry.metrics_port is {port}, but the nodes of a cluster have their own: set it to null here, "
+            f"start them with `ray start --metrics-export-port {port}`"
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigError(f"telemetry.metrics_port {port}: {reason}; name a free one, or null") from None
 
 
 def _relay(data: Mapping[str, Any], **_: object) -> None:

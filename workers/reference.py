@@ -1,4 +1,4 @@
-"""`docs/reference.md`, generated: every command with its options, every setting with its default and meaning.
+"""What the docs say of the code, generated: commands and settings in `reference.md`, metrics in `operations.md`.
 
 Run `python -m workers.reference` to write it, with --check to be told (exit 1) that it has drifted.
 """
@@ -6,7 +6,7 @@ Run `python -m workers.reference` to write it, with --check to be told (exit 1) 
 import argparse
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer.main
@@ -17,10 +17,15 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from pipelines.schemas import split_docstring
 from workers.cli import app
 from workers.config import Settings
+from workers.metrics import METRICS, PREFIX, RAYS_OWN, Metric
 
 Parameter = TyperArgument | TyperOption
 
-PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "reference.md"
+OPERATIONS = DOCS / "operations.md"
+METRICS_BEGIN = "<!-- metrics: written by `make docs` from workers/metrics.py -->\n"
+METRICS_END = "<!-- end of metrics -->\n"
 INTRODUCTION = """# Reference
 
 Generated from the code by `make docs`; do not edit. Messages are described by
@@ -30,17 +35,27 @@ Generated from the code by `make docs`; do not edit. Messages are described by
 
 
 def main() -> int:
-    """Write the page, or check it."""
+    """Write the pages, or check them."""
     parser = argparse.ArgumentParser(prog="python -m workers.reference", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, fail when the page has drifted")
-    text = page()
-    if parser.parse_args().check:
-        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
-            sys.stderr.write("docs/reference.md differs from the code: run make docs\n")
-            return 1
-        return 0
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    parser.add_argument("--check", action="store_true", help="change nothing, fail when a page has drifted")
+    is_check = parser.parse_args().check
+    pages = {PAGE: page(), OPERATIONS: operations(OPERATIONS.read_text(encoding="utf-8"))}
+    drifted = [
+        path for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    for path in drifted:
+        if is_check:
+            sys.stderr.write(f"docs/{path.name} differs from the code: run make docs\n")
+        else:
+            path.write_text(pages[path], encoding="utf-8")
+    return int(is_check and bool(drifted))
+
+
+def operations(text: str) -> str:
+    """The page for operators, with its table of metrics as the code has them."""
+    before, rest = text.split(METRICS_BEGIN)
+    _, after = rest.split(METRICS_END)
+    return "".join([before, METRICS_BEGIN, *_metrics([*METRICS, *RAYS_OWN]), METRICS_END, after])
 
 
 def page() -> str:
@@ -107,6 +122,16 @@ def _group(path: str, model: object) -> Iterator[str]:
             yield f"| `{path}.{name}` | `{_default(value)}` | {meaning} |\n"
     for place, group in inner:
         yield from _group(place, group)
+
+
+def _metrics(metrics: Sequence[Metric]) -> Iterator[str]:
+    yield "| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n"
+    for metric in metrics:
+        labels = "<br>".join(
+            f"`{label.name}`: {', '.join(label.values)}" if label.values else f"`{label.name}`"
+            for label in metric.labels
+        )
+        yield f"| `{PREFIX}{metric.name}` | {metric.kind} | {labels} | {_cell(metric.meaning)} |\n"
 
 
 def _default(value: JsonValue) -> str:

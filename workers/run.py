@@ -31,7 +31,7 @@ from workers.brake import REMEDY
 from workers.config_file import ConfigFile
 from workers.consumer import Status
 from workers.output import EXIT_HALTED, note, print_line
-from workers.ray_start import start_ray
+from workers.ray_start import metrics_urls, start_ray
 
 START_TIMEOUT_S = 180.0
 """Loading the libraries takes some 20 s on two cores, several times that on a busy machine."""
@@ -174,7 +174,7 @@ def running(
     preflight(config.settings)
     try:
         with _signals_kept():
-            start_ray(address, relay_logs)
+            start_ray(address, relay_logs, config.settings.telemetry.metrics_port)
         application = Application(config.application["name"], config.settings.flow.drain_timeout_s)
         client = serve_api.serve_start(
             http_options=document.http_options.model_dump(), proxy_location=document.proxy_location
@@ -213,6 +213,7 @@ def run_worker(config: ConfigFile, address: str | None, is_over: Callable[[], bo
     _stop_on_signals()
     try:
         with running(config, address, relay_logs=True) as application:
+            note(f"metrics at {', '.join(metrics_urls())}")
             print_line("ready")
             halted_by = _wait_until_over(application, is_over)
         if halted_by is not None:

@@ -31,6 +31,7 @@ from workers.messages import Answer, Record
 from workers.poller import Poller
 from workers.publisher import Batch, Publisher
 from workers.rebalance import Rebalance
+from workers.report import Report, Watch
 from workers.window import Entry, Windows
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Session:
         submit: Has a record answered; the future's result is its answer, whatever is in the record.
         brake: Halts the session; one that is on halts it from the start. None begins with nothing counted.
         memory: What was tried with the records, kept in the commit metadata. None for whom has nothing to note.
+        watch: Who is told what operators watch.
 
     Raises:
         KafkaError: The broker can't be reached.
@@ -89,6 +91,7 @@ class Session:
         submit: Callable[[Record], "concurrent.futures.Future[Answer]"],
         brake: Brake | None = None,
         memory: Memory | None = None,
+        watch: Watch = Watch(),  # noqa: B008 - frozen
     ) -> None:
         self._config = settings.kafka
         self._flow = settings.flow
@@ -110,6 +113,7 @@ class Session:
         except KafkaError:
             self._consumer.close(autocommit=False)
             raise
+        self._report = Report(watch, self._consumer, self._config.input_topic)
         self._journal = Journal(self._consumer, self._config.input_topic, self._memory)
         self._rebalance = Rebalance(self._consumer, self._hold, self._give_back, self._forget)
         self._consumer.subscribe([self._config.input_topic], listener=self._rebalance)
@@ -129,6 +133,7 @@ class Session:
                     self._publish()
                     self._let_go_if_halted()
             self.progress = self._look()
+            self._report.state(self.progress.partitions, self._windows, self.progress.halted_by is not None)
         with self._lock:
             self._finish(self._windows.partitions, self._flow.drain_timeout_s)
 
@@ -148,18 +153,21 @@ class Session:
         with self._lock:
             budget_s = min(self._flow.drain_timeout_s, MAX_REVOKE_SHARE * self._config.max_poll_interval_s)
             num_dropped = self._finish(partitions, budget_s, self._go_on)
+        self._report.rebalanced("revoked", partitions)
         log.info("%s revoked, %d records given back", self._named(partitions), num_dropped)
 
     def _forget(self, partitions: Collection[int]) -> None:
         """Forget partitions that were taken away: their new owner has begun at the committed offsets."""
         with self._lock:
             num_dropped = self._windows.drop(partitions)
+        self._report.rebalanced("lost", partitions)
         log.warning("%s lost, %d records given back", self._named(partitions), num_dropped)
 
     def _hold(self, partitions: Collection[int]) -> None:
         """Hold new partitions until there is a plan for them; the running poll knows nothing of them."""
         self._journal.expect(partitions)
         self._consumer.pause(*(self._place(partition) for partition in partitions))
+        self._report.rebalanced("assigned", partitions)
         log.info("%s assigned", self._named(partitions))
 
     def _poll(self) -> None:
@@ -185,7 +193,9 @@ class Session:
             # Kafka allows headers without a value; the client can't send such ones on.
             headers = tuple((name, value or b"") for name, value in one.headers)
             record = Record(one.topic, one.partition, one.offset, one.key, one.value, headers)
-            entry = Entry(record.offset, record.num_bytes, self._submit(record))
+            now_s = time.time()
+            written_s = now_s if one.timestamp < 0 else one.timestamp / 1000  # a record may be without
+            entry = Entry(record.offset, record.num_bytes, self._submit(record), written_s, now_s)
             self._windows.add(record.partition, entry)
 
     def _publish(self) -> bool:
@@ -209,9 +219,12 @@ class Session:
         marks = self._journal.marks(answered, self._windows.next_offsets())
         if not marks:
             return True
+        begun_s = time.monotonic()
         if not self._publisher.publish(batch, marks):
+            self._report.refused()
             self._publish_at_s = time.monotonic() + DRAIN_POLL_S
             return False
+        self._report.published(batch, time.monotonic() - begun_s)
         self._publish_at_s = time.monotonic() + self._config.commit_interval_s
         self._journal.written(marks)
         return True

@@ -42,11 +42,21 @@ class Pending(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class Entry(Generic[T_co]):
-    """A record in flight."""
+    """A record in flight.
+
+    Attributes:
+        offset: Its own.
+        num_bytes: What it weighs.
+        future: Its answer.
+        written_s: When it was written, by its timestamp; seconds since 1970.
+        polled_s: When it was polled; seconds since 1970.
+    """
 
     offset: int
     num_bytes: int
     future: Pending[T_co]
+    written_s: float = 0.0
+    polled_s: float = 0.0
 
     @property
     def next_offset(self) -> int:

@@ -66,6 +66,7 @@ def test_a_signal_drains_and_leaves_nothing_half_done(
         worker.kill()
     assert worker.returncode == 0, log
     assert "draining" in log
+    assert re.search(r"metrics at http://\S+:\d+/metrics\n", log)
     assert not re.search("Traceback|ERROR", log), log
     committed = {number: offset or 0 for number, offset in topics.committed().items()}
     assert 40 < sum(committed.values()) < 400

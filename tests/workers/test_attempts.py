@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.measured import Measured
 from workers.attempts import Attempts
 from workers.config import FlowConfig
 from workers.gate import Gate
 from workers.messages import Answer, Failure, FailureKind, Record, Work
+from workers.metrics import RETRIES
 
 ANSWER = Answer(b"key", b"event", ())
 
@@ -79,6 +81,15 @@ def test_what_becomes_a_dead_letter_and_after_which_tries(
 @pytest.mark.parametrize("kind", ["transient", "unexpected", "death", "displaced"])
 def test_what_passes_is_answered(kind: FailureKind) -> None:
     assert answered(Scripted([failing(kind)])) == ANSWER
+
+
+def test_further_tries_are_counted_by_what_went_wrong() -> None:
+    measured = Measured()
+    script: list[FailureKind] = ["transient", "transient", "displaced", "death", "segment"]
+    backend = Scripted([failing(kind) for kind in script])
+    asyncio.run(Attempts(FlowConfig(retry_backoff_s=0.001), backend, measure=measured).answer(record()))
+    counted = {kind: measured.total(RETRIES, kind=kind) for kind in RETRIES.labels[0].values}
+    assert counted == {"transient": 2, "unexpected": 0, "displaced": 1, "death": 1}
 
 
 def test_the_deadline_covers_every_try_and_the_waits_between() -> None:
