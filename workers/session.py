@@ -24,6 +24,7 @@ from pipelines.deadline import Deadline
 from workers.config import Settings
 from workers.kafka import client_options, open_consumer
 from workers.messages import Answer, Record
+from workers.orphans import adopt_orphans
 from workers.poller import Poller
 from workers.publisher import Publisher
 from workers.rebalance import Rebalance
@@ -89,6 +90,7 @@ class Session:
         self._publish_at_s = 0.0
         self._num_events = 0
         self._num_dead_letters = 0
+        self._has_looked_for_orphans = False
         self._consumer = open_consumer(self._config, identity)
         self._poller = Poller(self._consumer)
         try:
@@ -113,6 +115,9 @@ class Session:
                 with self._lock:
                     self._publish()
             self.progress = self._look()
+            if self.progress.is_member and not self._has_looked_for_orphans:
+                self._has_looked_for_orphans = True
+                adopt_orphans(self._config, self._consumer)
         with self._lock:
             self._finish(self._windows.partitions)
 
