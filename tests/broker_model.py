@@ -101,7 +101,9 @@ class Broker:
             return
         self._transaction(transactional_id, epoch).sent.append((topic, place))
 
-    def add_offsets(self, transactional_id: str, epoch: int, offsets: Mapping[int, int], member: "Member") -> None:
+    def add_offsets(
+        self, transactional_id: str, epoch: int, offsets: Mapping[int, int], member: "Member"
+    ) -> None:
         """Add offsets to a transaction (KIP-447: the group is asked whether the member is still one)."""
         transaction = self._transaction(transactional_id, epoch)
         self._check(member)

@@ -21,6 +21,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 import pipelines.deadline
 import workers.kafka
+import workers.orphans
 import workers.session
 from tests.broker_model import Broker, Member
 from workers.config import Settings
@@ -151,7 +152,8 @@ class World:
             patch.setattr(workers.kafka, "KafkaConsumer", lambda **o: ModelConsumer(of(o), o))
             patch.setattr(workers.kafka, "KafkaProducer", lambda **o: ModelProducer(of(o), o))
             patch.setattr(workers.session, "Poller", ModelPoller)
-            patch.setattr(workers.session, "KafkaAdminClient", lambda **o: ModelAdmin(of(o)))
+            for module in (workers.session, workers.orphans):
+                patch.setattr(module, "KafkaAdminClient", lambda **o: ModelAdmin(of(o)))
             patch.setattr(workers.session, "time", self.clock)
             patch.setattr(pipelines.deadline, "time", self.clock)
             patch.setattr(concurrent.futures, "wait", self._wait_for_any)
@@ -180,10 +182,15 @@ class ModelConsumer:
         self._paused: set[int] = set()
         self._listener: Any = None
         self._net = SimpleNamespace(sleep=_sleep)
+        self._coordinator = SimpleNamespace(request_rejoin=lambda: setattr(self, "_wants_to_join", True))
+        self._wants_to_join = False
 
     def subscribe(self, topics: list[str], listener: Any) -> None:
         (self._topic,) = topics
         self._listener = listener
+
+    def partitions_for_topic(self, topic: str) -> set[int]:  # noqa: ARG002
+        return set(range(len(self._broker.inputs)))
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition(self._topic, number) for number in self._positions}
@@ -223,6 +230,9 @@ class ModelConsumer:
             self._call(self._listener.on_partitions_lost, set(self._positions))
             self._positions, self._id = {}, None
             return {}
+        if self._wants_to_join:
+            self._wants_to_join = False
+            self._broker.begin_rebalance()
         if group.claims is not None:
             if self._identity not in group.claims:
                 self._broker.join(self._identity, self._positions)
@@ -352,6 +362,20 @@ class ModelAdmin:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+
+    def describe_groups(self, names: list[str]) -> dict[str, Any]:
+        self._process.pause()
+        group = self._process.world.broker.group
+        members = [
+            {
+                "member_assignment": {
+                    "assigned_partitions": [{"topic": "segments", "partitions": sorted(owned)}]
+                }
+            }
+            for owned in group.assignment.values()
+        ]
+        state = "Stable" if group.claims is None else "PreparingRebalance"
+        return {name: {"group_state": state, "members": members} for name in names}
 
     def remove_group_members(self, _: str, members: list[Any]) -> None:
         self._process.pause()

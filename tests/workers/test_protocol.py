@@ -66,7 +66,10 @@ class Protocol(RuleBasedStateMachine):
         self.world = World(Broker(NUM_PARTITIONS))
         self.broker = self.world.broker
         self.flow = FlowConfig(
-            max_in_flight_segments=max_records, max_in_flight_bytes=max_bytes, drain_timeout_s=0.3, max_attempts=2
+            max_in_flight_segments=max_records,
+            max_in_flight_bytes=max_bytes,
+            drain_timeout_s=0.3,
+            max_attempts=2,
         )
         names = {"input_topic": "segments", "output_topic": EVENTS, "dead_letter_topic": LETTERS}
         kafka = KafkaConfig.model_validate({**names, "delivery": self.delivery, "commit_interval_s": 0.05})
@@ -202,9 +205,6 @@ class Protocol(RuleBasedStateMachine):
     def settle(self) -> None:
         for process in self.alive():
             process.trouble = ""
-        # Who is killed between giving partitions back and joining again leaves them with nobody until the group
-        # next rebalances: a property of static membership with cooperative rebalancing, not of the model.
-        self.broker.begin_rebalance()
         for _ in range(MAX_ROUNDS + MAX_ROUNDS_PER_RECORD * sum(map(len, self.broker.inputs))):
             if self.is_all_committed():
                 return
@@ -213,6 +213,8 @@ class Protocol(RuleBasedStateMachine):
             names = {process.identity for process in self.alive()}
             for gone in set(self.broker.group.members) - names:
                 self.broker.remove(gone)
+            for gone in set(self.broker.open_transactions) - names:
+                self.broker.time_out(gone)
             self.all_go_on(1, is_answered=True)
         raise AssertionError(f"stuck: {self.broker.committed} of {self.broker.inputs}, {self.broker.group}")
 
@@ -236,7 +238,9 @@ class Protocol(RuleBasedStateMachine):
         self.close(held, poison if is_poison(place_of(held)) else None)
 
     def close(self, held: Held, failure: Failure | None) -> None:
-        letter = dead_letter(held.record, failure or Failure("parse", "", "", "segment"), 1, datetime.now(UTC))
+        letter = dead_letter(
+            held.record, failure or Failure("parse", "", "", "segment"), 1, datetime.now(UTC)
+        )
         held.set_result(Answer(letter.key, letter.value, letter.headers, failure))
         held.process.in_work.remove(held)
 
@@ -261,7 +265,9 @@ class AtLeastOnce(Protocol):
         for partition, offsets in enumerate(self.published_offsets()):
             firsts = list(dict.fromkeys(offsets))
             assert firsts == self.broker.inputs[partition][: len(firsts)]
-            assert set(firsts) >= {o for o in self.broker.inputs[partition] if o < self.broker.committed[partition]}
+            assert set(firsts) >= {
+                o for o in self.broker.inputs[partition] if o < self.broker.committed[partition]
+            }
             assert self.broker.num_incidents or firsts == offsets
 
     @invariant()
@@ -274,7 +280,12 @@ TestExactlyOnce.settings = run_settings(
     max_examples=60,
     stateful_step_count=60,
     deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # to explain takes minutes, and tells little
+    phases=[
+        Phase.explicit,
+        Phase.reuse,
+        Phase.generate,
+        Phase.shrink,
+    ],  # to explain takes minutes, and tells little
 )
 TestAtLeastOnce = AtLeastOnce.TestCase
 TestAtLeastOnce.settings = TestExactlyOnce.settings
