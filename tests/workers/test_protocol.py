@@ -7,6 +7,7 @@ members are thrown out, when transactions time out, and which commits get no ans
 """
 
 import logging
+from collections import Counter
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -75,6 +76,7 @@ class Protocol(RuleBasedStateMachine):
         kafka = KafkaConfig.model_validate({**names, "delivery": self.delivery, "commit_interval_s": 0.05})
         self.settings = Settings(kafka=kafka, flow=self.flow)
         self.tries: dict[Held, Tries] = {}
+        self.failed: dict[Held, Counter[FailureKind]] = {}
         self.given_up: set[Place] = set()
         self.before = [0] * NUM_PARTITIONS
         self.stack = ExitStack()
@@ -116,6 +118,36 @@ class Protocol(RuleBasedStateMachine):
             if process.is_alive:
                 process.step()
 
+    @precondition(lambda self: self.alive())
+    @rule(data=st.data(), rounds=st.integers(10, 40), number=st.integers(1, 10))
+    def one_sleeps_too_long(self, data: st.DataObject, rounds: int, number: int) -> None:
+        """SIGSTOP, until its session has timed out and others have gone on with its partitions; then SIGCONT."""
+        sleeper = data.draw(st.sampled_from(self.alive()))
+        self.broker.num_incidents += 1
+        self.broker.remove(sleeper.identity)
+        for _ in range(rounds):
+            for process in self.alive():
+                if process is not sleeper:
+                    process.step()
+            for held in self.in_work():
+                self.succeed(held)
+        for _ in range(number):
+            if sleeper.is_alive:
+                sleeper.step()
+
+    @precondition(lambda self: self.alive())
+    @rule(data=st.data(), shift=st.integers(0, 2), rounds=st.integers(1, 12))
+    def one_is_killed_in_a_rebalance(self, data: st.DataObject, shift: int, rounds: int) -> None:
+        """And started again, under its name."""
+        self.broker.num_incidents += 1
+        self.broker.group.shift = shift
+        self.broker.begin_rebalance()
+        self.all_go_on(rounds, is_answered=False)
+        if self.alive():
+            killed = data.draw(st.sampled_from(self.alive()))
+            killed.crash()
+            self.start(killed.identity)
+
     @precondition(lambda self: self.in_work())
     @rule(data=st.data(), number=st.integers(1, 5))
     def answer(self, data: st.DataObject, number: int) -> None:
@@ -128,9 +160,16 @@ class Protocol(RuleBasedStateMachine):
         held = data.draw(st.sampled_from(self.in_work()))
         tries = self.tries.setdefault(held, Tries(self.flow))
         failure = Failure("fetch", "Error", "it fails", kind)
+        self.failed.setdefault(held, Counter())[kind] += 1
         if tries.wait_after(failure) is None:
             self.given_up.add(place_of(held))
             self.close(held, failure)
+            return
+        failed = self.failed[held]
+        assert not failed["segment"]
+        assert failed["transient"] < self.flow.max_attempts
+        assert failed["unexpected"] < 2
+        assert failed["death"] <= self.flow.max_deaths
 
     @rule(data=st.data(), trouble=st.sampled_from(TROUBLES))
     def trouble_comes(self, data: st.DataObject, trouble: str) -> None:
