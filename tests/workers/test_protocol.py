@@ -316,7 +316,7 @@ class AtLeastOnce(Protocol):
 
 TestExactlyOnce = Protocol.TestCase
 TestExactlyOnce.settings = run_settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=60,
     deadline=None,
     phases=[
