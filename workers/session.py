@@ -28,6 +28,7 @@ from workers.journal import Journal
 from workers.kafka import client_options, open_consumer
 from workers.memory import Memory
 from workers.messages import Answer, Record
+from workers.orphans import adopt_orphans
 from workers.poller import Poller
 from workers.publisher import Batch, Publisher
 from workers.rebalance import Rebalance
@@ -106,6 +107,7 @@ class Session:
         self._publish_at_s = 0.0
         self._num_events = 0
         self._num_dead_letters = 0
+        self._has_looked_for_orphans = False
         self._consumer = open_consumer(self._config, identity, self._flow.max_in_flight_bytes)
         self._poller = Poller(self._consumer)
         try:
@@ -134,6 +136,9 @@ class Session:
                     self._let_go_if_halted()
             self.progress = self._look()
             self._report.state(self.progress.partitions, self._windows, self.progress.halted_by is not None)
+            if self.progress.is_member and not self._has_looked_for_orphans:
+                self._has_looked_for_orphans = True
+                adopt_orphans(self._config, self._consumer)
         with self._lock:
             self._finish(self._windows.partitions, self._flow.drain_timeout_s)
 

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -232,6 +232,29 @@ def test_a_member_that_was_thrown_out_joins_again(kafka_broker: KafkaBroker, sub
         topics.send(numbered(100, 2))
         assert_each_answered_once(topics, 200)
     assert running.error is None
+
+
+def test_partitions_that_a_killed_member_was_giving_back_find_an_owner(
+    kafka_broker: KafkaBroker, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its successor has the same static name, so that the broker sees no reason to rebalance."""
+    topics = make_topics(kafka_broker, 4)
+    killed = Running(settings(topics), "worker-0", lambda _: Future())
+    giving_back = threading.Event()
+
+    def never_done(_: Collection[int]) -> int:
+        giving_back.set()
+        killed.abandoned.wait()
+        raise ConnectionAbortedError("killed")
+
+    monkeypatch.setattr(killed.session, "_finish", never_done)
+    wait_until(lambda: len(killed.session.progress.partitions) == 4, "it has all")
+    topics.send(numbered(40, 4))
+    with consuming(settings(topics), submit, "worker-1"):
+        assert giving_back.wait(30)
+        killed.kill()
+        with consuming(settings(topics), submit, "worker-0"):
+            assert_each_answered_once(topics, 40)
 
 
 def test_a_drain_finishes_what_it_can_and_gives_the_rest_back(
