@@ -29,10 +29,11 @@ from workers.config import KafkaConfig, Settings
 from workers.kafka import check_connection
 from workers.memory import Memory
 from workers.messages import Answer, Failure, FailureKind, Record, Work
+from workers.progress import Progress
 from workers.ray_metrics import measure_with_ray
 from workers.report import Watch
 from workers.rights import refused
-from workers.session import Progress, Session
+from workers.session import Session
 from workers.slots import claim
 from workers.telemetry import set_up_logging
 from workers.tracing import open_spans

@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -30,6 +29,7 @@ from workers.memory import Memory
 from workers.messages import Answer, Record
 from workers.orphans import adopt_orphans
 from workers.poller import Poller
+from workers.progress import Progress
 from workers.publisher import Batch, Publisher
 from workers.rebalance import Rebalance
 from workers.report import Report, Watch
@@ -43,29 +43,6 @@ MAX_REVOKE_SHARE = 0.5
 """How much of `kafka.max_poll_interval_s` a revocation may take: the group throws out who takes longer."""
 DRAIN_POLL_S = 0.1
 """How often a drain looks at the clock, and waits before it tries a refused transaction again."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a session is doing.
-
-    Attributes:
-        is_member: Whether it has joined the group; it may have no partition.
-        partitions: The partitions that it owns.
-        num_in_flight: Records polled and not yet committed.
-        num_bytes_in_flight: Their bytes.
-        num_events: Events published so far.
-        num_dead_letters: Dead letters published so far.
-        halted_by: The cap on dead letters that halted it, one line; None while it consumes.
-    """
-
-    is_member: bool
-    partitions: tuple[int, ...]
-    num_in_flight: int
-    num_bytes_in_flight: int
-    num_events: int
-    num_dead_letters: int
-    halted_by: str | None = None
 
 
 class Session:
