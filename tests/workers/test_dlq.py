@@ -261,23 +261,30 @@ def test_what_fails_again_is_a_dead_letter_again_that_names_its_forebears(
     ]
 
 
-def test_killed_before_the_commit_nothing_is_seen_and_the_next_one_replays_all(
-    kafka_broker: KafkaBroker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_committed", [False, True], ids=["before", "after"])
+def test_killed_at_the_commit_either_nothing_is_done_or_all_is(
+    kafka_broker: KafkaBroker,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_committed: bool,
 ) -> None:
     topics = make_topics(kafka_broker, 1)
     write_letters(topics, numbered(5))
     killed = Resender(topics.config)
-    monkeypatch.setattr(killed._producer, "commit_transaction", raise_killed)
+    commit = killed._producer.commit_transaction
+
+    def die() -> None:
+        if is_committed:
+            commit()
+        raise ConnectionAbortedError("killed")
+
+    monkeypatch.setattr(killed._producer, "commit_transaction", die)
     with pytest.raises(ConnectionAbortedError):
         list(killed.resend(DeadLetterTopic(topics.config).letters()))
     killed._producer._sender.force_close()
     lines, _ = Dlq(topics, capsys)("replay", "--yes")
-    assert len(lines) == 5
+    assert len(lines) == (0 if is_committed else 5)
     assert replayed_offsets(topics, 5) == Counter(range(5))
-
-
-def raise_killed() -> None:
-    raise ConnectionAbortedError("killed")
 
 
 def test_the_program_killed_in_its_midst_again_and_again_replays_each_once(
