@@ -62,7 +62,7 @@ def open_consumer(config: KafkaConfig, identity: str, max_bytes: int) -> KafkaCo
         identity: Its `group_instance_id`: a static member that is back within the session time-out gets its
             partitions again without a rebalance.
         max_bytes: `flow.max_in_flight_bytes`. What the client fetches ahead comes on top of it: for each
-            assigned partition at most one fetch of `MAX_FETCH_SHARE` of it, or a single larger message.
+            assigned partition at most one fetch of `MAX_FETCH_SHARE` of it, or a single larger batch.
     """
     max_fetch_bytes = max(1, min(MAX_FETCH_BYTES, int(max_bytes * MAX_FETCH_SHARE)))
     return KafkaConsumer(
