@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import MemberToRemove
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
 
 from workers.config import KafkaConfig
 from workers.handshake import BrokerError, check_handshake
@@ -37,6 +39,8 @@ _STRICT = {
     "allow_auto_create_topics": False,  # a missing topic shall be told, not made
     "metrics_enabled": False,
 }
+
+log = logging.getLogger(__name__)
 
 # As a library should: what the client logs shows only where logging is set up. Its errors are raised.
 logging.getLogger("kafka").addHandler(logging.NullHandler())
@@ -84,6 +88,25 @@ def open_consumer(config: KafkaConfig, identity: str, max_bytes: int) -> KafkaCo
         max_partition_fetch_bytes=max_fetch_bytes,
         fetch_max_bytes=max(max_fetch_bytes, min(FETCH_MAX_BYTES, max_bytes)),
     )
+
+
+def remove_member(config: KafkaConfig, identity: str, member_id: str) -> None:
+    """Take a member that has closed out of the group; when that fails, it is out after the session time-out.
+
+    A static member stays when it closes: its partitions, or a rebalance that asks it to join, would wait for that.
+
+    Args:
+        config: The settings.
+        identity: Its `group_instance_id`.
+        member_id: As the group knew it; "" if it never joined. The broker refuses when the name is another's by now.
+    """
+    member = MemberToRemove(member_id=member_id, group_instance_id=identity)
+    try:
+        admin = KafkaAdminClient(**client_options(config))
+        admin.remove_group_members(config.group_id, [member])
+        admin.close()
+    except KafkaError as error:
+        log.info("%s leaves without notice: %s", identity, error)
 
 
 def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaProducer:

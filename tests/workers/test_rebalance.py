@@ -28,6 +28,7 @@ from workers.messages import Answer, Record
 pytestmark = pytest.mark.kafka
 
 MAX_BACKLOG = 300
+NUM_SLOW = 800
 
 
 class Gates:
@@ -239,7 +240,7 @@ def test_answers_that_are_too_slow_hold_neither_memory_nor_membership(
 
         monkeypatch.setattr(consumer._fetcher, "_parse_fetched_data", parse_and_note)
         producer = open_producer(topics.config, None)  # each message is a batch of its own
-        for number in range(2000):
+        for number in range(NUM_SLOW):
             producer.send(topics.config.input_topic, b"%d" % number + body, partition=number % num_partitions)
         producer.close()
         wait_until(lambda: len(consumer.paused()) == num_partitions, "all partitions are paused")
@@ -255,11 +256,11 @@ def test_answers_that_are_too_slow_hold_neither_memory_nor_membership(
         assert consumer.group_metadata().generation_id == generation
         assert len(topics.members()) == 1
         gates.open(*range(num_partitions))
-        assert len(topics.events(2000)) == 2000
+        assert len(topics.events(NUM_SLOW)) == NUM_SLOW
         wait_until(lambda: not consumer.paused(), "all partitions are resumed")
         assert size < max(fetched) <= budget_bytes * MAX_FETCH_SHARE
     assert running.error is None
-    assert topics.committed() == dict.fromkeys(range(num_partitions), 500)
+    assert topics.committed() == dict.fromkeys(range(num_partitions), NUM_SLOW // num_partitions)
 
 
 def resident_bytes() -> int:
