@@ -152,7 +152,7 @@ class World:
             patch.setattr(workers.kafka, "KafkaConsumer", lambda **o: ModelConsumer(of(o), o))
             patch.setattr(workers.kafka, "KafkaProducer", lambda **o: ModelProducer(of(o), o))
             patch.setattr(workers.session, "Poller", ModelPoller)
-            for module in (workers.session, workers.orphans):
+            for module in (workers.kafka, workers.orphans):
                 patch.setattr(module, "KafkaAdminClient", lambda **o: ModelAdmin(of(o)))
             patch.setattr(workers.session, "time", self.clock)
             patch.setattr(pipelines.deadline, "time", self.clock)

@@ -94,7 +94,7 @@ class FlowConfig(BaseModel):
             Each partition has an equal share of it.
         max_in_flight_bytes: Most bytes of messages that one consumer holds; each partition has an equal share
             of it. What it has fetched ahead comes on top: for each of its partitions at most 1 MiB or a
-            sixteenth of this, or one larger message.
+            sixteenth of this, or one larger batch as its producer sent it.
         max_concurrent_extractions: Segments that one extractor prepares at the same time. More than one keeps
             it busy while media are fetched, and going while one segment hangs. One partition takes at most half
             of them, rounded up.

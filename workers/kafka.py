@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import MemberToRemove
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
 
 from workers.config import KafkaConfig
 from workers.handshake import BrokerError, check_handshake
@@ -38,6 +40,8 @@ _STRICT = {
     "metrics_enabled": False,
 }
 
+log = logging.getLogger(__name__)
+
 # As a library should: what the client logs shows only where logging is set up. Its errors are raised.
 logging.getLogger("kafka").addHandler(logging.NullHandler())
 
@@ -62,7 +66,7 @@ def open_consumer(config: KafkaConfig, identity: str, max_bytes: int) -> KafkaCo
         identity: Its `group_instance_id`: a static member that is back within the session time-out gets its
             partitions again without a rebalance.
         max_bytes: `flow.max_in_flight_bytes`. What the client fetches ahead comes on top of it: for each
-            assigned partition at most one fetch of `MAX_FETCH_SHARE` of it, or a single larger message.
+            assigned partition at most one fetch of `MAX_FETCH_SHARE` of it, or a single larger batch.
     """
     max_fetch_bytes = max(1, min(MAX_FETCH_BYTES, int(max_bytes * MAX_FETCH_SHARE)))
     return KafkaConsumer(
@@ -84,6 +88,25 @@ def open_consumer(config: KafkaConfig, identity: str, max_bytes: int) -> KafkaCo
         max_partition_fetch_bytes=max_fetch_bytes,
         fetch_max_bytes=max(max_fetch_bytes, min(FETCH_MAX_BYTES, max_bytes)),
     )
+
+
+def remove_member(config: KafkaConfig, identity: str, member_id: str) -> None:
+    """Take a member that has closed out of the group; when that fails, it is out after the session time-out.
+
+    A static member stays when it closes: its partitions, or a rebalance that asks it to join, would wait for that.
+
+    Args:
+        config: The settings.
+        identity: Its `group_instance_id`.
+        member_id: As the group knew it; "" if it never joined. The broker refuses when the name is another's by now.
+    """
+    member = MemberToRemove(member_id=member_id, group_instance_id=identity)
+    try:
+        admin = KafkaAdminClient(**client_options(config))
+        admin.remove_group_members(config.group_id, [member])
+        admin.close()
+    except KafkaError as error:
+        log.info("%s leaves without notice: %s", identity, error)
 
 
 def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaProducer:

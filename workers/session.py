@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import cast
 
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import MemberToRemove
+from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.structs import MemberState
@@ -24,11 +23,11 @@ from pipelines.deadline import Deadline
 from workers.brake import Brake
 from workers.config import Settings
 from workers.journal import Journal
-from workers.kafka import client_options, open_consumer
+from workers.kafka import open_consumer, remove_member
 from workers.memory import Memory
 from workers.messages import Answer, Record
 from workers.orphans import adopt_orphans
-from workers.poller import Poller
+from workers.poller import Poller, read_only
 from workers.progress import Progress
 from workers.publisher import Batch, Publisher
 from workers.rebalance import Rebalance
@@ -126,9 +125,7 @@ class Session:
         self._consumer.close(autocommit=False)
         self._publisher.close()
         self._rebalance.close()
-        # A static member stays when it closes, and its partitions, or a rebalance that waits for it, would wait
-        # for the session time-out. The broker refuses when the id is another's by now.
-        self._remove(MemberToRemove(member_id=member.member_id, group_instance_id=self._identity))
+        remove_member(self._config, self._identity, member.member_id)
 
     def _give_back(self, partitions: Collection[int]) -> None:
         """Finish what is in flight of partitions that go to another member; the group waits for it."""
@@ -163,11 +160,9 @@ class Session:
 
     def _make_room(self) -> int:
         """Have only partitions that have room polled; how many records to take at most."""
-        assigned = self._assigned()
-        known = self._journal.read(assigned)
+        known = self._journal.read(self._assigned())
         plan = self._windows.plan(() if self._brake.is_on else known)
-        self._pause(assigned - plan.partitions)
-        self._resume(plan.partitions)
+        read_only(self._consumer, plan.partitions)
         return max(1, plan.max_records)
 
     def _take_in(self, polled: Iterable[ConsumerRecord]) -> None:
@@ -266,24 +261,8 @@ class Session:
             halted_by=self._brake.reason,
         )
 
-    def _remove(self, member: MemberToRemove) -> None:
-        try:
-            admin = KafkaAdminClient(**client_options(self._config))
-            admin.remove_group_members(self._config.group_id, [member])
-            admin.close()
-        except KafkaError as error:
-            log.info("%s leaves without notice: %s", self._identity, error)
-
     def _assigned(self) -> set[int]:
         return {place.partition for place in self._consumer.assignment()}
-
-    def _pause(self, partitions: Iterable[int]) -> None:
-        paused = {place.partition for place in self._consumer.paused()}
-        self._consumer.pause(*(self._place(partition) for partition in set(partitions) - paused))
-
-    def _resume(self, partitions: Collection[int]) -> None:
-        paused = {place.partition for place in self._consumer.paused()}
-        self._consumer.resume(*(self._place(partition) for partition in paused.intersection(partitions)))
 
     def _place(self, partition: int) -> TopicPartition:
         return TopicPartition(self._config.input_topic, partition)
