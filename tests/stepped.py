@@ -22,6 +22,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 import pipelines.deadline
 import workers.kafka
 import workers.orphans
+import workers.report
 import workers.session
 from tests.broker_model import Broker, Member
 from workers.config import Settings
@@ -45,6 +46,10 @@ class Clock:
 
     def monotonic(self) -> float:
         """The time."""
+        return self.now_s
+
+    def time(self) -> float:
+        """The time; this clock's epoch is its start."""
         return self.now_s
 
     def sleep(self, seconds: float) -> None:
@@ -154,6 +159,8 @@ class World:
             patch.setattr(workers.session, "Poller", ModelPoller)
             for module in (workers.kafka, workers.orphans):
                 patch.setattr(module, "KafkaAdminClient", lambda **o: ModelAdmin(of(o)))
+            # Lag is none of the protocol's business, and reaches deep into the client.
+            patch.setattr(workers.report, "Lag", lambda *_: SimpleNamespace(look=lambda *_: {}))
             patch.setattr(workers.session, "time", self.clock)
             patch.setattr(pipelines.deadline, "time", self.clock)
             patch.setattr(concurrent.futures, "wait", self._wait_for_any)
@@ -163,6 +170,19 @@ class World:
         next(iter(futures)).process.pause()
         if not any(one.done() for one in futures):
             self.clock.sleep(timeout)
+
+
+@dataclass(frozen=True)
+class Polled:
+    """In place of kafka-python's `ConsumerRecord`."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = -1
 
 
 class ModelConsumer:
@@ -182,7 +202,11 @@ class ModelConsumer:
         self._paused: set[int] = set()
         self._listener: Any = None
         self._net = SimpleNamespace(sleep=_sleep)
-        self._coordinator = SimpleNamespace(request_rejoin=lambda: setattr(self, "_wants_to_join", True))
+        self._coordinator = SimpleNamespace(
+            request_rejoin=lambda: setattr(self, "_wants_to_join", True),
+            # The model's broker keeps no metadata: nothing is known of earlier tries.
+            fetch_committed_offsets=lambda places, timeout_ms: {},  # noqa: ARG005
+        )
         self._wants_to_join = False
 
     def subscribe(self, topics: list[str], listener: Any) -> None:
@@ -204,6 +228,9 @@ class ModelConsumer:
     def resume(self, *places: TopicPartition) -> None:
         self._paused -= {place.partition for place in places}
 
+    def seek(self, place: TopicPartition, offset: int) -> None:
+        self._positions[place.partition] = offset
+
     def group_metadata(self) -> ConsumerGroupMetadata:
         state = MemberState.UNJOINED if self._id is None else MemberState.STABLE
         number = "" if self._id is None else str(self._id)
@@ -217,7 +244,7 @@ class ModelConsumer:
     def close(self, autocommit: bool) -> None:
         assert not autocommit
 
-    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
+    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Polled]]:
         self._process.pause()
         self._process.world.clock.sleep(timeout_ms / 1000)
         group = self._broker.group
@@ -261,7 +288,7 @@ class ModelConsumer:
         with suppress(StopIteration):
             coroutine.send(None)
 
-    def _fetch(self, max_records: int) -> dict[TopicPartition, list[Record]]:
+    def _fetch(self, max_records: int) -> dict[TopicPartition, list[Polled]]:
         fetched = {}
         for number in set(self._positions) - self._paused:
             position = self._position(number)
@@ -281,8 +308,8 @@ class ModelConsumer:
             self._positions[number] = None if is_unstable else self._broker.committed[number]
         return self._positions[number]
 
-    def _record(self, partition: int, offset: int) -> Record:
-        return Record(self._topic, partition, offset, b"", VALUES[offset % len(VALUES)], ())
+    def _record(self, partition: int, offset: int) -> Polled:
+        return Polled(self._topic, partition, offset, b"", VALUES[offset % len(VALUES)])
 
 
 @dataclass
@@ -291,8 +318,12 @@ class ModelPoller:
 
     consumer: ModelConsumer
 
-    def poll(self, timeout_s: float, max_records: int) -> list[Record]:
+    def poll(self, timeout_s: float, max_records: int) -> list[Polled]:
         batches = self.consumer.poll(int(timeout_s * 1000), max_records)
+        return [record for records in batches.values() for record in records]
+
+    def fetch(self, max_records: int) -> list[Polled]:
+        batches = self.consumer._fetch(max_records)
         return [record for records in batches.values() for record in records]
 
 

@@ -14,7 +14,9 @@ Runs on an asyncio loop. Knows the rules of trying. Knows neither Kafka nor Ray:
 
 import asyncio
 import random
-from dataclasses import dataclass, replace
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -119,6 +121,19 @@ class Tries:
         return min(MAX_BACKOFF_S, longest_s) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 
 
+@dataclass
+class Turn:
+    """Whose turn it is among the suspects of one partition: so they never hold more than one replica down.
+
+    Attributes:
+        lock: Held during a try.
+        not_before_s: On the monotonic clock; the replica that died of the last one is back by then.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    not_before_s: float = 0.0
+
+
 class Attempts:
     """Answers records.
 
@@ -140,7 +155,7 @@ class Attempts:
         self._backend = backend
         self._memory = Memory() if memory is None else memory
         self._measure = measure
-        self._turn_alone = asyncio.Lock()
+        self._turns: defaultdict[int, Turn] = defaultdict(Turn)
 
     async def answer(self, record: Record) -> Answer:
         """Answer one record, whatever is in it."""
@@ -180,5 +195,10 @@ class Attempts:
     async def _try_once(self, work: Work, is_suspect: bool) -> Answer | Failure:
         if not is_suspect:
             return await self._backend.together(work)
-        async with self._turn_alone:  # suspects one by one, or they would be charged with each other's deaths
-            return await self._backend.alone(work)
+        turn = self._turns[work.source.partition]
+        async with turn.lock:
+            await asyncio.sleep(turn.not_before_s - time.monotonic())
+            outcome = await self._backend.alone(work)
+            if isinstance(outcome, Failure) and outcome.kind == "death":
+                turn.not_before_s = time.monotonic() + self._flow.replica_restart_s
+        return outcome

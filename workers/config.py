@@ -102,6 +102,8 @@ class FlowConfig(BaseModel):
             consumers in a row may end while they try a suspect alone.
         max_deaths: Replicas that may die of one segment, each while it had that segment alone, before it
             becomes a dead letter.
+        replica_restart_s: After a replica has died of a segment that it had alone, the next suspect of the same
+            partition waits for so long: a poisonous stream then keeps one replica down, not all.
         retry_backoff_s: Wait before the second try; doubles with each further one, with jitter.
         segment_deadline_s: Longest time that is spent on one segment: fetch, decode and extract, every retry
             and the waits between them, but not the wait for a free extractor. Then the segment is
@@ -124,6 +126,7 @@ class FlowConfig(BaseModel):
     max_concurrent_extractions: Count = 4
     max_attempts: Count = 5
     max_deaths: Count = 2
+    replica_restart_s: Annotated[float, Field(ge=0)] = 5.0
     retry_backoff_s: Seconds = 0.2
     segment_deadline_s: Seconds = 60.0
     max_dead_letter_run: Count = 50

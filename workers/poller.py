@@ -12,7 +12,7 @@ With each of them it would wait for ever, or join again and again:
 Knows the client's inner parts. Does not know what is read.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -86,14 +86,6 @@ class Poller:
             while not self._is_polling:
                 # Its loop is no asyncio loop; waiting on its clock is the one wait that it offers.
                 await self._consumer._net.sleep(WAIT_S)
-
-
-def read_only(consumer: KafkaConsumer, partitions: Collection[int]) -> None:
-    """Pause every partition of a consumer but these."""
-    assigned, paused = consumer.assignment(), consumer.paused()
-    wanted = {place for place in assigned if place.partition in partitions}
-    consumer.pause(*(assigned - wanted - paused))
-    consumer.resume(*(wanted & paused))
 
 
 def _in_order(batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[ConsumerRecord]:

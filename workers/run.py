@@ -11,11 +11,9 @@ not know what the application does.
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
 from types import FrameType
 
 import ray
@@ -30,6 +28,7 @@ from workers.app import preflight
 from workers.brake import REMEDY
 from workers.config_file import ConfigFile
 from workers.consumer import Status
+from workers.lookout import look_until
 from workers.output import EXIT_HALTED, note, print_line
 from workers.ray_start import metrics_urls, start_ray
 
@@ -37,8 +36,7 @@ START_TIMEOUT_S = 180.0
 """Loading the libraries takes some 20 s on two cores, several times that on a busy machine."""
 CALL_TIMEOUT_S = 10.0
 WAIT_S = 0.1
-LOOK_S = 1.0
-"""How often `hctdmg run` looks whether a consumer is halted, or all is answered that should be."""
+ALL_ANSWERED = "all is answered"
 CONSUMER = "SegmentConsumer"
 
 
@@ -215,41 +213,14 @@ def run_worker(config: ConfigFile, address: str | None, is_over: Callable[[], bo
         with running(config, address, relay_logs=True) as application:
             note(f"metrics at {', '.join(metrics_urls())}")
             print_line("ready")
-            halted_by = _wait_until_over(application, is_over)
-        if halted_by is not None:
-            note(f"error: halted: {halted_by}; {REMEDY}")
+            why = look_until(lambda: application.halted_by() or (ALL_ANSWERED if is_over() else None))
+        if why != ALL_ANSWERED:
+            note(f"error: halted: {why}; {REMEDY}")
             return EXIT_HALTED
-        note("all is answered: stopped")
+        note(f"{why}: stopped")
     except KeyboardInterrupt:
         note("stopped")
     return 0
-
-
-def _wait_until_over(application: Application, is_over: Callable[[], bool]) -> str | None:
-    """Look from time to time, in a thread of its own: a signal must not break into a call to Ray.
-
-    Returns:
-        Why it is halted; None when it is over.
-    """
-    found: SimpleQueue[str | None] = SimpleQueue()
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(LOOK_S):
-            try:
-                if (halted_by := application.halted_by()) is not None or is_over():
-                    found.put(halted_by)
-                    return
-            except Exception as error:  # noqa: BLE001 - Ray has many errors for a controller that restarts
-                logging.getLogger(__name__).info("no status of %s: %s", application.name, error)
-
-    thread = threading.Thread(target=look, name="look", daemon=True)
-    thread.start()
-    try:
-        return found.get()
-    finally:
-        over.set()
-        thread.join()
 
 
 def _stop_on_signals() -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import cast
 
-from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.structs import MemberState
@@ -27,7 +26,8 @@ from workers.kafka import open_consumer, remove_member
 from workers.memory import Memory
 from workers.messages import Answer, Record
 from workers.orphans import adopt_orphans
-from workers.poller import Poller, read_only
+from workers.places import Places
+from workers.poller import Poller
 from workers.progress import Progress
 from workers.publisher import Batch, Publisher
 from workers.rebalance import Rebalance
@@ -85,6 +85,7 @@ class Session:
         self._num_dead_letters = 0
         self._has_looked_for_orphans = False
         self._consumer = open_consumer(self._config, identity, self._flow.max_in_flight_bytes)
+        self._places = Places(self._consumer, self._config.input_topic)
         self._poller = Poller(self._consumer)
         try:
             self._publisher = Publisher(self._config, identity, self._consumer)
@@ -133,21 +134,21 @@ class Session:
             budget_s = min(self._flow.drain_timeout_s, MAX_REVOKE_SHARE * self._config.max_poll_interval_s)
             num_dropped = self._finish(partitions, budget_s, self._go_on)
         self._report.rebalanced("revoked", partitions)
-        log.info("%s revoked, %d records given back", self._named(partitions), num_dropped)
+        log.info("%s revoked, %d records given back", self._places.named(partitions), num_dropped)
 
     def _forget(self, partitions: Collection[int]) -> None:
         """Forget partitions that were taken away: their new owner has begun at the committed offsets."""
         with self._lock:
             num_dropped = self._windows.drop(partitions)
         self._report.rebalanced("lost", partitions)
-        log.warning("%s lost, %d records given back", self._named(partitions), num_dropped)
+        log.warning("%s lost, %d records given back", self._places.named(partitions), num_dropped)
 
     def _hold(self, partitions: Collection[int]) -> None:
         """Hold new partitions until there is a plan for them; the running poll knows nothing of them."""
         self._journal.expect(partitions)
-        self._consumer.pause(*(self._place(partition) for partition in partitions))
+        self._places.hold(partitions)
         self._report.rebalanced("assigned", partitions)
-        log.info("%s assigned", self._named(partitions))
+        log.info("%s assigned", self._places.named(partitions))
 
     def _poll(self) -> None:
         polled = self._poller.poll(POLL_S, self._make_room())
@@ -160,9 +161,9 @@ class Session:
 
     def _make_room(self) -> int:
         """Have only partitions that have room polled; how many records to take at most."""
-        known = self._journal.read(self._assigned())
+        known = self._journal.read(self._places.owned())
         plan = self._windows.plan(() if self._brake.is_on else known)
-        read_only(self._consumer, plan.partitions)
+        self._places.poll_only(plan.partitions)
         return max(1, plan.max_records)
 
     def _take_in(self, polled: Iterable[ConsumerRecord]) -> None:
@@ -214,7 +215,7 @@ class Session:
         self._windows.drop(waiting)
         for partition, next_offset in waiting.items():
             self._memory.replace(partition, {})
-            self._consumer.seek(self._place(partition), next_offset)
+            self._places.seek(partition, next_offset)
         marks = self._journal.marks({}, waiting)
         if marks and self._publisher.publish({}, marks):
             self._journal.written(marks)
@@ -253,19 +254,10 @@ class Session:
     def _look(self) -> Progress:
         return Progress(
             is_member=self._consumer.group_metadata().state is MemberState.STABLE,
-            partitions=tuple(sorted(self._assigned())),
+            partitions=tuple(sorted(self._places.owned())),
             num_in_flight=self._windows.num_records,
             num_bytes_in_flight=self._windows.num_bytes,
             num_events=self._num_events,
             num_dead_letters=self._num_dead_letters,
             halted_by=self._brake.reason,
         )
-
-    def _assigned(self) -> set[int]:
-        return {place.partition for place in self._consumer.assignment()}
-
-    def _place(self, partition: int) -> TopicPartition:
-        return TopicPartition(self._config.input_topic, partition)
-
-    def _named(self, partitions: Collection[int]) -> str:
-        return f"{self._config.input_topic}{sorted(partitions)}"

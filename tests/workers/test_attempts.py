@@ -1,7 +1,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -46,7 +46,7 @@ class Scripted:
 
 
 def answered(backend: Scripted, one: Record | None = None, **flow: float) -> Answer:
-    config = FlowConfig.model_validate({"retry_backoff_s": 0.001, **flow})
+    config = FlowConfig.model_validate({"retry_backoff_s": 0.001, "replica_restart_s": 0.0, **flow})
     return asyncio.run(Attempts(config, backend).answer(record() if one is None else one))
 
 
@@ -143,6 +143,32 @@ def test_suspects_are_tried_one_by_one() -> None:
         return await asyncio.gather(*(attempts.answer(record(f"cam/{n}")) for n in range(10)))
 
     assert asyncio.run(all_at_once()) == [ANSWER] * 10
+
+
+def test_suspects_of_another_partition_do_not_wait_for_a_deadly_one() -> None:
+    class Deadly(Scripted):
+        async def together(self, _: Work) -> Answer | Failure:
+            return failing("death")
+
+        async def alone(self, work: Work) -> Answer | Failure:
+            self.calls.append(f"{work.source.partition}")
+            return failing("death") if work.source.partition == 0 else ANSWER
+
+    backend = Deadly([])
+
+    async def both() -> None:
+        # The deadly one's next turn comes when the test is long over.
+        attempts = Attempts(FlowConfig(retry_backoff_s=0.001, replica_restart_s=600.0), backend)
+        deadly = [asyncio.ensure_future(attempts.answer(record(f"cam/{n}"))) for n in range(3)]
+        while not backend.calls:
+            await asyncio.sleep(0.001)
+        others = [attempts.answer(replace(record(f"cam/{n}"), partition=1)) for n in range(5)]
+        assert await asyncio.wait_for(asyncio.gather(*others), 30) == [ANSWER] * 5
+        for one in deadly:
+            one.cancel()
+
+    asyncio.run(both())
+    assert backend.calls == ["0", *["1"] * 5]
 
 
 def run(coroutine: Callable[[Gate], Coroutine[Any, Any, None]], size: int) -> None:

@@ -109,7 +109,7 @@ def test_a_segment_that_kills_its_extractor_is_found_out_although_the_consumer_i
     kafka_broker: KafkaBroker, delivery: str
 ) -> None:
     topics = make_topics(kafka_broker, 1, delivery=delivery, commit_interval_s=0.01)
-    config = settings(topics, max_deaths=2, retry_backoff_s=0.01)
+    config = settings(topics, max_deaths=2, retry_backoff_s=0.01, replica_restart_s=0.0)
     topics.send([segment("good/0"), segment("bad"), segment("good/1")])
     first = Scripted(["death", "death", NEVER])
     with killed(config, first):
