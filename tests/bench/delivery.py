@@ -126,7 +126,7 @@ def session_process(
     topics: Topics, mode: str, num_segments: int, code: Path = REPO
 ) -> Iterator["subprocess.Popen[str]"]:
     settings = Settings(kafka=topics.config, flow=FlowConfig(max_in_flight_segments=WIDE))
-    task = {"mode": mode, "settings": settings.model_dump(), "num_events": num_segments, "header": SENT}
+    task = {"mode": mode, "settings": settings.model_dump(mode="json"), "num_events": num_segments, "header": SENT}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.one_session", json.dumps(task)],
         cwd=code,

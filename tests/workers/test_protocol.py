@@ -71,6 +71,8 @@ class Protocol(RuleBasedStateMachine):
             max_in_flight_bytes=max_bytes,
             drain_timeout_s=0.3,
             max_attempts=2,
+            max_dead_letter_run=10**6,
+            max_dead_letter_share=1.0,
         )
         names = {"input_topic": "segments", "output_topic": EVENTS, "dead_letter_topic": LETTERS}
         kafka = KafkaConfig.model_validate({**names, "delivery": self.delivery, "commit_interval_s": 0.05})
