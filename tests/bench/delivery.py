@@ -43,7 +43,7 @@ REPO = Path(__file__).parent.parent.parent
 MODES = ("exactly_once", "at_least_once", "none")
 NUM_PARTITIONS = 4
 COMMIT_INTERVAL_S = 0.1
-WIDE = 4096
+WIDE = 1024
 """Records in flight: with the shipped 64 and a commit every 100 ms, no mode could pass 640 events a second."""
 SENT = "bench-sent"
 WAIT_S = 180.0
@@ -126,7 +126,12 @@ def session_process(
     topics: Topics, mode: str, num_segments: int, code: Path = REPO
 ) -> Iterator["subprocess.Popen[str]"]:
     settings = Settings(kafka=topics.config, flow=FlowConfig(max_in_flight_segments=WIDE))
-    task = {"mode": mode, "settings": settings.model_dump(mode="json"), "num_events": num_segments, "header": SENT}
+    task = {
+        "mode": mode,
+        "settings": settings.model_dump(mode="json"),
+        "num_events": num_segments,
+        "header": SENT,
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.one_session", json.dumps(task)],
         cwd=code,
