@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -242,7 +242,7 @@ def test_partitions_that_a_killed_member_was_giving_back_find_an_owner(
     killed = Running(settings(topics), "worker-0", lambda _: Future())
     giving_back = threading.Event()
 
-    def never_done(_: Collection[int]) -> int:
+    def never_done(*_: object) -> int:
         giving_back.set()
         killed.abandoned.wait()
         raise ConnectionAbortedError("killed")
