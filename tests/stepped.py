@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from kafka import TopicPartition
@@ -22,7 +22,6 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 import pipelines.deadline
 import workers.kafka
 import workers.orphans
-import workers.report
 import workers.session
 from tests.broker_model import Broker, Member
 from workers.config import Settings
@@ -49,7 +48,7 @@ class Clock:
         return self.now_s
 
     def time(self) -> float:
-        """The time; this clock's epoch is its start."""
+        """The same, as seconds since 1970."""
         return self.now_s
 
     def sleep(self, seconds: float) -> None:
@@ -157,10 +156,9 @@ class World:
             patch.setattr(workers.kafka, "KafkaConsumer", lambda **o: ModelConsumer(of(o), o))
             patch.setattr(workers.kafka, "KafkaProducer", lambda **o: ModelProducer(of(o), o))
             patch.setattr(workers.session, "Poller", ModelPoller)
+            patch.setattr(workers.session, "Report", Unwatched)
             for module in (workers.kafka, workers.orphans):
                 patch.setattr(module, "KafkaAdminClient", lambda **o: ModelAdmin(of(o)))
-            # Lag is none of the protocol's business, and reaches deep into the client.
-            patch.setattr(workers.report, "Lag", lambda *_: SimpleNamespace(look=lambda *_: {}))
             patch.setattr(workers.session, "time", self.clock)
             patch.setattr(pipelines.deadline, "time", self.clock)
             patch.setattr(concurrent.futures, "wait", self._wait_for_any)
@@ -172,17 +170,16 @@ class World:
             self.clock.sleep(timeout)
 
 
-@dataclass(frozen=True)
-class Polled:
-    """In place of kafka-python's `ConsumerRecord`."""
+class Fetched(NamedTuple):
+    """A record, as the client gives it."""
 
     topic: str
     partition: int
     offset: int
     key: bytes
     value: bytes
-    headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp: int = -1
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: int
 
 
 class ModelConsumer:
@@ -204,8 +201,7 @@ class ModelConsumer:
         self._net = SimpleNamespace(sleep=_sleep)
         self._coordinator = SimpleNamespace(
             request_rejoin=lambda: setattr(self, "_wants_to_join", True),
-            # The model's broker keeps no metadata: nothing is known of earlier tries.
-            fetch_committed_offsets=lambda places, timeout_ms: {},  # noqa: ARG005
+            fetch_committed_offsets=self._fetch_committed_offsets,
         )
         self._wants_to_join = False
 
@@ -231,6 +227,18 @@ class ModelConsumer:
     def seek(self, place: TopicPartition, offset: int) -> None:
         self._positions[place.partition] = offset
 
+    def _fetch_committed_offsets(
+        self, places: Iterable[TopicPartition], timeout_ms: int
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        found = {}
+        for place in places:
+            offset = self._committed(place.partition)
+            if offset is None:
+                self._process.world.clock.sleep(timeout_ms / 1000)
+                raise KafkaTimeoutError
+            found[place] = OffsetAndMetadata(offset, "", -1)
+        return found
+
     def group_metadata(self) -> ConsumerGroupMetadata:
         state = MemberState.UNJOINED if self._id is None else MemberState.STABLE
         number = "" if self._id is None else str(self._id)
@@ -244,7 +252,7 @@ class ModelConsumer:
     def close(self, autocommit: bool) -> None:
         assert not autocommit
 
-    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Polled]]:
+    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Fetched]]:
         self._process.pause()
         self._process.world.clock.sleep(timeout_ms / 1000)
         group = self._broker.group
@@ -265,7 +273,7 @@ class ModelConsumer:
                 self._broker.join(self._identity, self._positions)
         elif self._generation != group.generation:
             self._sync()
-        return self._fetch(max_records)
+        return self.fetch(max_records)
 
     def _sync(self) -> None:
         """A new generation has begun: give back first, and join again for others to get it."""
@@ -288,7 +296,7 @@ class ModelConsumer:
         with suppress(StopIteration):
             coroutine.send(None)
 
-    def _fetch(self, max_records: int) -> dict[TopicPartition, list[Polled]]:
+    def fetch(self, max_records: int) -> dict[TopicPartition, list[Fetched]]:
         fetched = {}
         for number in set(self._positions) - self._paused:
             position = self._position(number)
@@ -303,13 +311,16 @@ class ModelConsumer:
 
     def _position(self, number: int) -> int | None:
         if self._positions[number] is None:
-            stable = self._broker.stable_offset(number)
-            is_unstable = stable is None and self._waits_for_open_transactions
-            self._positions[number] = None if is_unstable else self._broker.committed[number]
+            self._positions[number] = self._committed(number)
         return self._positions[number]
 
-    def _record(self, partition: int, offset: int) -> Polled:
-        return Polled(self._topic, partition, offset, b"", VALUES[offset % len(VALUES)])
+    def _committed(self, number: int) -> int | None:
+        """The committed offset; None while it may still change."""
+        is_unstable = self._broker.stable_offset(number) is None and self._waits_for_open_transactions
+        return None if is_unstable else self._broker.committed[number]
+
+    def _record(self, partition: int, offset: int) -> Fetched:
+        return Fetched(self._topic, partition, offset, b"", VALUES[offset % len(VALUES)], (), -1)
 
 
 @dataclass
@@ -318,13 +329,22 @@ class ModelPoller:
 
     consumer: ModelConsumer
 
-    def poll(self, timeout_s: float, max_records: int) -> list[Polled]:
+    def poll(self, timeout_s: float, max_records: int) -> list[Fetched]:
         batches = self.consumer.poll(int(timeout_s * 1000), max_records)
         return [record for records in batches.values() for record in records]
 
-    def fetch(self, max_records: int) -> list[Polled]:
-        batches = self.consumer._fetch(max_records)
-        return [record for records in batches.values() for record in records]
+    def fetch(self, max_records: int) -> list[Fetched]:
+        return [record for records in self.consumer.fetch(max_records).values() for record in records]
+
+
+class Unwatched:
+    """In place of `workers.report.Report`, which asks the client for lags and decides nothing."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_: None
 
 
 class ModelProducer:
@@ -410,8 +430,10 @@ class ModelAdmin:
 
     def remove_group_members(self, _: str, members: list[Any]) -> None:
         self._process.pause()
+        broker = self._process.world.broker
         for member in members:
-            self._process.world.broker.remove(member.group_instance_id)
+            if member.member_id in ("", str(broker.group.members.get(member.group_instance_id))):
+                broker.remove(member.group_instance_id)
 
     def close(self) -> None:
         """Nothing to let go of."""

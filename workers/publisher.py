@@ -100,6 +100,7 @@ class Publisher:
         self._config = config
         self._transactional_id = identity if config.delivery == "exactly_once" else None
         self._consumer = consumer
+        self._topics = config.output_topic, config.dead_letter_topic
         self._too_large: set[tuple[int, int]] = set()
         self._producer = self._open_producer()
 
@@ -167,34 +168,32 @@ class Publisher:
         kafka-python 3.0.12 may commit a transaction although one of its batches was refused: so each
         receipt is looked at before anything is committed.
         """
+        keeps_partition = {topic: self._is_as_wide_as_input(topic) for topic in self._topics}
         for partition, entries in batch.items():
             for entry in entries:
                 answer = entry.future.result()
                 if (partition, entry.offset) in self._too_large:
                     answer = _without_value(answer)
-                sent.append(Sent(partition, entry.offset, answer, self._send_one(partition, answer)))
+                topic = self._topics[answer.failure is not None]
+                receipt = self._send_one(topic, answer, partition if keeps_partition[topic] else None)
+                sent.append(Sent(partition, entry.offset, answer, receipt))
         self._producer.flush()
         for one in sent:
             one.receipt.get(timeout=0)
 
-    def _send_one(self, partition: int, answer: Answer) -> Any:
-        topic = self._config.output_topic if answer.failure is None else self._config.dead_letter_topic
+    def _send_one(self, topic: str, answer: Answer, partition: int | None) -> Any:
         # kafka-python can't send a message without key and value.
         value = b"" if answer.key is None and answer.value is None else answer.value
-        return self._producer.send(
-            topic,
-            key=answer.key,
-            value=value,
-            headers=list(answer.headers),
-            partition=self._output_partition(topic, partition),
-        )
+        headers = list(answer.headers)
+        return self._producer.send(topic, key=answer.key, value=value, headers=headers, partition=partition)
 
-    def _output_partition(self, topic: str, partition: int) -> int | None:
-        """The input's partition where the topics have as many; otherwise None, and the key decides."""
-        is_alike = len(self._producer.partitions_for(topic)) == len(
-            self._producer.partitions_for(self._config.input_topic)
-        )
-        return partition if is_alike else None
+    def _is_as_wide_as_input(self, topic: str) -> bool:
+        """Whether answers keep the input's partition in this topic; otherwise the key decides.
+
+        Asked once a batch: the client's look-up costs as much as a tenth of sending a message.
+        """
+        num_partitions = len(self._producer.partitions_for(topic))
+        return num_partitions == len(self._producer.partitions_for(self._config.input_topic))
 
     def _note_too_large(self, sent: Sequence[Sent]) -> None:
         """Remember dead letters that their topic does not take as they are, lest they stop the partition."""

@@ -158,6 +158,7 @@ class Session:
     def _go_on(self) -> None:
         """Read the partitions that stay while others are revoked: the thread that polls waits for that."""
         self._take_in(self._poller.fetch(self._make_room()))
+        self._places.poll_only(())  # the poll that waits was given its room before this took some of it
 
     def _make_room(self) -> int:
         """Have only partitions that have room polled; how many records to take at most."""

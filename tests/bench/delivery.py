@@ -1,6 +1,7 @@
 """What delivery costs: exactly-once against at-least-once against none at all, on a real Apache Kafka.
 
     python -m tests.bench.delivery --out docs/results/delivery.json            # also rewrites docs/delivery.md
+    python -m tests.bench.delivery --against ../other-checkout                 # whether a change makes it cheaper
     python -m tests.bench.delivery --profile                                   # where a session's CPU time goes
 
 First a session alone, whose segments are answered at once: the cost of delivery itself. Then the whole
@@ -42,7 +43,7 @@ REPO = Path(__file__).parent.parent.parent
 MODES = ("exactly_once", "at_least_once", "none")
 NUM_PARTITIONS = 4
 COMMIT_INTERVAL_S = 0.1
-WIDE = 4096
+WIDE = 1024
 """Records in flight: with the shipped 64 and a commit every 100 ms, no mode could pass 640 events a second."""
 SENT = "bench-sent"
 WAIT_S = 180.0
@@ -61,8 +62,16 @@ def main() -> int:
     parser.add_argument("--application-rounds", type=int, default=3)
     parser.add_argument("--application-segments", type=int, default=600)
     parser.add_argument("--profile", action="store_true", help="of one exactly-once session; needs py-spy")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        help="another checkout: CPU of one exactly-once session, its code and ours in turn",
+    )
     arguments = parser.parse_args()
     with running_kafka() as broker:
+        if arguments.against:
+            print(compare(broker, arguments.against, arguments.rounds, arguments.segments))
+            return 0
         if arguments.profile:
             print(profile(broker, arguments.segments))
             return 0
@@ -113,17 +122,28 @@ def run_session(broker: KafkaBroker, mode: str, num_segments: int) -> dict[str, 
 
 
 @contextmanager
-def session_process(topics: Topics, mode: str, num_segments: int) -> Iterator["subprocess.Popen[str]"]:
+def session_process(
+    topics: Topics, mode: str, num_segments: int, code: Path = REPO
+) -> Iterator["subprocess.Popen[str]"]:
     settings = Settings(kafka=topics.config, flow=FlowConfig(max_in_flight_segments=WIDE))
-    task = {"mode": mode, "settings": settings.model_dump(), "num_events": num_segments, "header": SENT}
-    command = [sys.executable, "-m", "tests.bench.one_session", json.dumps(task)]
-    with subprocess.Popen(
-        command, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.communicate(timeout=WAIT_S)
+    task = {
+        "mode": mode,
+        "settings": settings.model_dump(mode="json"),
+        "num_events": num_segments,
+        "header": SENT,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.one_session", json.dumps(task)],
+        cwd=code,
+        env={**os.environ, "PYTHONPATH": str(code)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.communicate(timeout=WAIT_S)
 
 
 def told(process: "subprocess.Popen[str]", event: str) -> dict[str, Any]:
@@ -258,6 +278,21 @@ def read_for(reader: Consumer, seconds: float) -> list[float]:
 
 def percentiles(latencies_s: Sequence[float]) -> dict[str, float]:
     return {f"p{number}_s": float(np.percentile(latencies_s, number)) for number in (50, 99)}
+
+
+def compare(broker: KafkaBroker, other: Path, rounds: int, num_segments: int) -> str:
+    """CPU per segment of one exactly-once session with this code and with another's, in turn."""
+    spent_ms: dict[str, list[float]] = {"there": [], "here": []}
+    for number in range(rounds):
+        for name in turned(tuple(spent_ms), number):
+            topics = topics_of(broker, "exactly_once")
+            send(topics, num_segments)
+            code = REPO if name == "here" else other.resolve()
+            with session_process(topics, "exactly_once", num_segments, code) as process:
+                spent_ms[name].append(told(process, "done")["cpu_ms"])
+    return "\n".join(
+        f"{name}: {spread(values, '.4f')} ms of CPU per segment" for name, values in spent_ms.items()
+    )
 
 
 def profile(broker: KafkaBroker, num_segments: int) -> str:

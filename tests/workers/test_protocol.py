@@ -71,6 +71,8 @@ class Protocol(RuleBasedStateMachine):
             max_in_flight_bytes=max_bytes,
             drain_timeout_s=0.3,
             max_attempts=2,
+            max_dead_letter_run=10**6,
+            max_dead_letter_share=1.0,
         )
         names = {"input_topic": "segments", "output_topic": EVENTS, "dead_letter_topic": LETTERS}
         kafka = KafkaConfig.model_validate({**names, "delivery": self.delivery, "commit_interval_s": 0.05})
@@ -155,21 +157,12 @@ class Protocol(RuleBasedStateMachine):
             self.succeed(data.draw(st.sampled_from(self.in_work())))
 
     @precondition(lambda self: self.in_work())
-    @rule(data=st.data(), kind=st.sampled_from(KINDS))
-    def fail(self, data: st.DataObject, kind: FailureKind) -> None:
+    @rule(data=st.data(), kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=5))
+    def tries_fail(self, data: st.DataObject, kinds: list[FailureKind]) -> None:
         held = data.draw(st.sampled_from(self.in_work()))
-        tries = self.tries.setdefault(held, Tries(self.flow))
-        failure = Failure("fetch", "Error", "it fails", kind)
-        self.failed.setdefault(held, Counter())[kind] += 1
-        if tries.wait_after(failure) is None:
-            self.given_up.add(place_of(held))
-            self.close(held, failure)
-            return
-        failed = self.failed[held]
-        assert not failed["segment"]
-        assert failed["transient"] < self.flow.max_attempts
-        assert failed["unexpected"] < 2
-        assert failed["death"] <= self.flow.max_deaths
+        for kind in kinds:
+            if not held.done():
+                self.fail(held, kind)
 
     @rule(data=st.data(), trouble=st.sampled_from(TROUBLES))
     def trouble_comes(self, data: st.DataObject, trouble: str) -> None:
@@ -272,6 +265,20 @@ class Protocol(RuleBasedStateMachine):
         """What the extractors of all processes have; who was given back is not answered any more."""
         return [held for process in self.alive() for held in process.in_work if not held.done()]
 
+    def fail(self, held: Held, kind: FailureKind) -> None:
+        tries = self.tries.setdefault(held, Tries(self.flow))
+        failure = Failure("fetch", "Error", "it fails", kind)
+        failed = self.failed.setdefault(held, Counter())
+        failed[kind] += 1
+        if tries.wait_after(failure) is None:
+            self.given_up.add(place_of(held))
+            self.close(held, failure)
+            return
+        assert not failed["segment"]
+        assert failed["transient"] < self.flow.max_attempts
+        assert failed["unexpected"] < 2
+        assert failed["death"] <= self.flow.max_deaths
+
     def succeed(self, held: Held) -> None:
         poison = Failure("decode", "SegmentError", "no video", "segment")
         self.close(held, poison if is_poison(place_of(held)) else None)
@@ -316,7 +323,7 @@ class AtLeastOnce(Protocol):
 
 TestExactlyOnce = Protocol.TestCase
 TestExactlyOnce.settings = run_settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=60,
     deadline=None,
     phases=[
