@@ -150,6 +150,11 @@ class Load:
         """Partitions with segments in flight."""
         return [number for number, sent in enumerate(self.num_sent) if sent > self._num_answered(number)]
 
+    @property
+    def is_over(self) -> bool:
+        """Whether everything is published and answered."""
+        return sum(self.num_sent) == self._plan.num_segments and not self.waiting
+
     def allow(self, number: int, reserve: int) -> None:
         """Go on at full speed until so many are published, then slowly until only `reserve` are left."""
         self._allowed, self._reserve = number, reserve
