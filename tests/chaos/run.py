@@ -163,9 +163,13 @@ def _inject(scene: Scene, fault: Fault, begun_s: float) -> Injected:
     if scene.load.in_flight < scene.topics.num_partitions:
         scene.load.burst(RESERVE)
     while scene.load.in_flight < scene.topics.num_partitions and time.monotonic() < deadline_s:
+        if scene.load.is_over:
+            break
         time.sleep(POLL_S)
     num_answers, in_flight = scene.watcher.num_answers, scene.load.in_flight
     try:
+        if in_flight == 0:
+            raise NotInjectedError("nothing was in flight: more segments are needed")
         damage = INJECTORS[fault.kind](scene, fault)
     except NotInjectedError as error:
         return Injected(fault, time.time() - begun_s, num_answers, in_flight, "", None, str(error), False)
