@@ -23,8 +23,8 @@ FATE_TIMEOUT_S = 90.0
 """A zombie's first request may wait for `kafka.request_timeout_s`, 30 s, more than once."""
 SYNC_TIMEOUT_S = 120.0
 POLL_S = 0.1
-RESERVE = 60
-"""Segments kept back for each fault still to come, so that there is something in flight then."""
+RESERVE = 36
+"""Segments published at once before a fault, and again when its victims are ready, if none are in flight."""
 SHORTEST_FREEZE_S = 5.0
 
 Choice = TypeVar("Choice")

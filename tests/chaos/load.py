@@ -22,7 +22,8 @@ BACKLOG = 48
 """Unanswered segments of one partition: more than a consumer holds of it, so that none runs dry."""
 TRICKLE_BACKLOG = 4
 """Unanswered segments of one partition once the load waits for a fault: it never falls silent."""
-TRICKLE_PAUSE_S = 0.5
+TRICKLE_PAUSE_S = 2.0
+"""Between rounds then: faults that take a minute each must not use up what later faults need."""
 POISON_SHARE = 0.01
 """Well below the shipped cap on the share of dead letters."""
 SEGMENTS_PER_DEATH = 5_000
@@ -120,6 +121,7 @@ class Load:
         self._num_answered = num_answered
         self._allowed = 0
         self._reserve = 0
+        self._trickle_at_s = 0.0
         self._stopping = threading.Event()
         self.num_sent = [0] * plan.num_partitions
         self.num_delivered = 0
@@ -147,6 +149,11 @@ class Load:
     def waiting(self) -> list[int]:
         """Partitions with segments in flight."""
         return [number for number, sent in enumerate(self.num_sent) if sent > self._num_answered(number)]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything is published and answered."""
+        return sum(self.num_sent) == self._plan.num_segments and not self.waiting
 
     def allow(self, number: int, reserve: int) -> None:
         """Go on at full speed until so many are published, then slowly until only `reserve` are left."""
@@ -177,7 +184,9 @@ class Load:
         if not is_fast:
             if self._plan.num_segments - sum(self.num_sent) <= self._reserve:
                 return False
-            time.sleep(TRICKLE_PAUSE_S)
+            if time.monotonic() < self._trickle_at_s:
+                return False
+            self._trickle_at_s = time.monotonic() + TRICKLE_PAUSE_S
         has_sent = False
         for partition, num_sent in enumerate(self.num_sent):
             number = num_sent * self._plan.num_partitions + partition

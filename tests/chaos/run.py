@@ -121,7 +121,7 @@ def run_chaos(options: Options, tell: Tell, keep_logs: Path | None = None) -> Re
 def _storm(scene: Scene, plan: Plan, options: Options, report: Report, begun_s: float, tell: Tell) -> None:
     """Start the worker, inject every fault, wait until all is answered, stop the worker."""
     moments = [fault.after_answers for fault in report.schedule]
-    scene.load.allow((moments or [plan.num_segments])[0] + LEAD, RESERVE * len(moments))
+    scene.load.allow((moments or [plan.num_segments])[0] + LEAD, 2 * RESERVE * len(moments))
     scene.worker.start()
     scene.worker.wait_until_ready()
     tell("the worker consumes")
@@ -137,7 +137,7 @@ def _storm(scene: Scene, plan: Plan, options: Options, report: Report, begun_s: 
             report.problems.append(f"the time limit of {options.time_limit_s:g} s came first")
             break
         left = moments[fault.number + 1 :]
-        scene.load.allow((left or [plan.num_segments])[0] + LEAD, RESERVE * (len(left) + 1))
+        scene.load.allow((left or [plan.num_segments])[0] + LEAD, 2 * RESERVE * (len(left) + 1))
         injected = _inject(scene, fault, begun_s)
         report.injected.append(injected)
         recovery = "never" if injected.recovery_s is None else f"{injected.recovery_s:.1f} s"
@@ -163,16 +163,23 @@ def _inject(scene: Scene, fault: Fault, begun_s: float) -> Injected:
     if scene.load.in_flight < scene.topics.num_partitions:
         scene.load.burst(RESERVE)
     while scene.load.in_flight < scene.topics.num_partitions and time.monotonic() < deadline_s:
+        if scene.load.is_over:
+            break
         time.sleep(POLL_S)
     num_answers, in_flight = scene.watcher.num_answers, scene.load.in_flight
     try:
+        if in_flight == 0:
+            raise NotInjectedError("nothing was in flight: more segments are needed")
         damage = INJECTORS[fault.kind](scene, fault)
     except NotInjectedError as error:
         return Injected(fault, time.time() - begun_s, num_answers, in_flight, "", None, str(error), False)
     recovery_s = _wait_for_recovery(scene, damage)
     healed = damage.heal()
     if recovery_s is None:
-        healed = Healed(f"no recovery within {RECOVERY_TIMEOUT_S:g} s; {healed.note}", is_right=False)
+        why = "nothing was left to answer: more segments are needed"
+        if not scene.load.is_over:
+            why = f"no recovery within {RECOVERY_TIMEOUT_S:g} s"
+        healed = Healed(f"{why}; {healed.note}", is_right=False)
     return Injected(
         fault,
         damage.at_s - begun_s,
@@ -188,7 +195,7 @@ def _inject(scene: Scene, fault: Fault, begun_s: float) -> Injected:
 def _wait_for_recovery(scene: Scene, damage: Damage) -> float | None:
     deadline_s = time.monotonic() + RECOVERY_TIMEOUT_S
     while (recovered_s := scene.watcher.recovered_s(damage.at_s, scene.load.waiting)) is None:
-        if time.monotonic() > deadline_s:
+        if time.monotonic() > deadline_s or scene.load.is_over:
             return None
         time.sleep(POLL_S)
     return recovered_s - damage.at_s
