@@ -36,10 +36,12 @@ class ModalityGate(nn.Module):
         heaviest_first_N = torch.argsort(self.logits_N.detach(), descending=True, stable=True)
         present_by_role_BN = present_BN[:, heaviest_first_N]
         primary_B1 = present_by_role_BN.to(torch.int8).argmax(dim=1, keepdim=True)
-        role_N = torch.arange(len(heaviest_first_N), device=present_BN.device)
-        # Sort key: the primary before all, the rest by their place.
-        key_BN = torch.where(role_N[None] == primary_B1, -1, role_N[None])
-        return heaviest_first_N[torch.argsort(key_BN, dim=1, stable=True)]
+        role_N = torch.arange(heaviest_first_N.shape[0], device=present_BN.device)
+        # The primary comes first, those heavier than it move down by one, the rest stay.
+        place_BN = torch.where(
+            role_N[None] == 0, primary_B1, role_N[None] - (role_N[None] <= primary_B1).long()
+        )
+        return heaviest_first_N[place_BN]
 
     def freeze(self, frozen: bool = True) -> None:
         """Stop (or resume) training the weights."""

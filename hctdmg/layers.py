@@ -140,7 +140,7 @@ def sinusoidal_positions(num_steps: int, dim: int, device: torch.device) -> Tens
 def last_step(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     """(B, D): the last real step of each sample; the first step of one that has none."""
     index_B = (mask_BT.sum(dim=1) - 1).clamp(min=0)
-    return x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), index_B]
+    return x_BTD[torch.arange(x_BTD.shape[0], device=x_BTD.device), index_B]
 
 
 def masked_mean(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:

@@ -219,11 +219,12 @@ def assign_roles(
     Returns:
         Streams (B, T, D) and masks (B, T) by role. When the samples' orders differ, all are padded to the longest.
     """
-    if bool((order_BN == order_BN[:1]).all()):
+    # The shorter way when all orders agree is a look at the data, which a graph for export can't take.
+    if not torch.compiler.is_exporting() and bool((order_BN == order_BN[:1]).all()):
         indices = order_BN[0].tolist()
         return [streams[index] for index in indices], [masks[index] for index in indices]
     num_steps = max(x_BTD.shape[1] for x_BTD in streams)
-    rows_B = torch.arange(len(order_BN), device=order_BN.device)
+    rows_B = torch.arange(order_BN.shape[0], device=order_BN.device)
     stacked_NBTD = torch.stack([nn.functional.pad(x, (0, 0, 0, num_steps - x.shape[1])) for x in streams])
     masks_NBT = torch.stack([nn.functional.pad(mask, (0, num_steps - mask.shape[1])) for mask in masks])
     by_role = [stacked_NBTD[order_B, rows_B] for order_B in order_BN.unbind(dim=1)]

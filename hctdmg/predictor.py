@@ -1,6 +1,7 @@
-"""From features to a calibrated answer: collate, run, calibrate, assess. The one place where the model is served.
+"""From features to a calibrated answer: collate, run, calibrate, assess.
 
-Knows checkpoints and samples. Does not know segments, events or where it runs.
+`Interpreter` is all but the run, the same code wherever the model runs; `Predictor` runs it here. Knows checkpoints
+and samples. Does not know segments or events.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hctdmg.batch import Sample, collate
+from hctdmg.batch import Batch, Sample, collate
 from hctdmg.checkpoint import Checkpoint
 from hctdmg.incongruity import Assessment, Reading, assess
 from hctdmg.manifest import HeadCalibration
@@ -50,38 +51,55 @@ class Prediction:
     gate_weights: dict[str, float]
 
 
-class Predictor:
-    """Answers samples with one checkpoint.
+@dataclass(frozen=True)
+class Question:
+    """What the model is asked about some samples.
 
-    Args:
-        checkpoint: Loaded; its model is moved to the device.
-        device: A torch device.
+    Attributes:
+        num_samples: All of them.
+        rows: Those that have a modality, by index.
+        batch: Those, padded; None when there are none, and then nobody needs to be asked.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+    num_samples: int
+    rows: list[int]
+    batch: Batch | None
+
+
+class Interpreter:
+    """Puts samples before a checkpoint's model and says what its output means, whoever runs it.
+
+    Args:
+        checkpoint: Loaded.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
         self.manifest = checkpoint.manifest
-        self.device = device
-        self.model = checkpoint.model.to(device).eval()
-        weights = self.model.gate.weights_N().tolist()
+        weights = checkpoint.model.gate.weights_N().tolist()
         self.gate_weights: dict[str, float] = dict(zip(self.manifest.model.names, weights, strict=True))
 
-    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
-        """Answer samples in their order; one without any modality is answered without the model.
+    def ask(self, samples: Sequence[Sample]) -> Question:
+        """Collate samples; one without any modality is answered without the model.
 
         Raises:
             ValueError: A sample does not fit the checkpoint (see `hctdmg.batch.collate`).
         """
-        present = [
-            index for index, sample in enumerate(samples) if any(len(x_TD) for x_TD in sample.values())
-        ]
-        answers = [self._nothing_to_read() for _ in samples]
-        if not present:
-            return answers
-        batch = collate([samples[index] for index in present], self.manifest.model.widths)
-        with torch.inference_mode():
-            output = self.model(batch.to(self.device))
-        for row, prediction in zip(present, self._calibrate(output, batch.masks), strict=True):
-            answers[row] = prediction
+        rows = [index for index, sample in enumerate(samples) if any(len(x_TD) for x_TD in sample.values())]
+        present = [samples[index] for index in rows]
+        return Question(len(samples), rows, collate(present, self.manifest.model.widths) if rows else None)
+
+    def answer(self, question: Question, output: Output | None) -> list[Prediction]:
+        """Answer the samples in their order.
+
+        Args:
+            question: From `ask`.
+            output: What the model said of its batch; None when there was none.
+        """
+        answers = [self._nothing_to_read() for _ in range(question.num_samples)]
+        if question.batch is not None and output is not None:
+            predictions = self._calibrate(output, question.batch.masks)
+            for row, prediction in zip(question.rows, predictions, strict=True):
+                answers[row] = prediction
         return answers
 
     def _calibrate(self, output: Output, masks: Mapping[str, Tensor]) -> list[Prediction]:
@@ -156,6 +174,35 @@ class Predictor:
             roles=dict.fromkeys(readings, "absent"),
             gate_weights=self.gate_weights,
         )
+
+
+class Predictor:
+    """Answers samples with one checkpoint, in this process.
+
+    Args:
+        checkpoint: Loaded; its model is moved to the device.
+        device: A torch device.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+        self._interpreter = Interpreter(checkpoint)
+        self.manifest = checkpoint.manifest
+        self.gate_weights = self._interpreter.gate_weights
+        self.device = device
+        self.model = checkpoint.model.to(device).eval()
+
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Answer samples in their order.
+
+        Raises:
+            ValueError: A sample does not fit the checkpoint (see `hctdmg.batch.collate`).
+        """
+        question = self._interpreter.ask(samples)
+        output = None
+        if question.batch is not None:
+            with torch.inference_mode():
+                output = self.model(question.batch.to(self.device))
+        return self._interpreter.answer(question, output)
 
 
 def sentiment_class(location: float, scale: float, neutral_zone: float) -> tuple[str, float]:

@@ -4,12 +4,16 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.checkpoints import save_random_checkpoint
 from tests.kafka_broker import KafkaBroker, KafkaMissingError, running_kafka
 from tests.secure_kafka import SecureKafka, running_secure_kafka
+from tests.triton_server import TritonMissingError, TritonServer, fetch_server, running_triton
+from workers.cli import run
 from workers.telemetry import OURS
 
 QUIET = logging.NullHandler()
@@ -63,3 +67,31 @@ def secure_kafka() -> Iterator[SecureKafka]:
         except KafkaMissingError as error:
             skip_or_fail(str(error))
         yield broker
+
+
+@dataclass(frozen=True)
+class TritonExport:
+    """A checkpoint with random weights, and the model repository made from it."""
+
+    checkpoint: Path
+    repository: Path
+
+
+@pytest.fixture(scope="session")
+def triton_export(tmp_path_factory: pytest.TempPathFactory) -> TritonExport:
+    """What `hctdmg export --format triton` writes."""
+    try:
+        fetch_server()
+    except TritonMissingError as error:
+        skip_or_fail(str(error))
+    folder = tmp_path_factory.mktemp("triton")
+    checkpoint = save_random_checkpoint(folder / "checkpoint")
+    assert run(["export", str(checkpoint), "--format", "triton", "--out", str(folder / "models")]) == 0
+    return TritonExport(checkpoint, folder / "models")
+
+
+@pytest.fixture(scope="session")
+def triton_server(triton_export: TritonExport) -> Iterator[TritonServer]:
+    """A real tritonserver with the export; no test stops it."""
+    with running_triton(triton_export.repository, ["hctdmg"]) as server:
+        yield server

@@ -11,10 +11,12 @@ from typing import Any
 
 from ray import serve
 
+from hctdmg.checkpoint import load_checkpoint
 from workers.config import Settings, validate_settings
 from workers.consumer import SegmentConsumer
 from workers.extractor import FeatureExtractor, Prepares, make_preparer
 from workers.replica import HctDmgReplica
+from workers.triton import check_server
 
 MANY = 100_000
 """Calls that a replica takes at a time: all. It lets them wait by itself; Serve's own queue would ask for a
@@ -42,7 +44,8 @@ def preflight(settings: Settings) -> None:
     """Find out whether the application could work, before anything is started.
 
     Raises:
-        ConfigError: One line: which of telemetry, checkpoint, extractors, broker or topic is wrong, and what to do.
+        ConfigError: One line: which of telemetry, checkpoint, extractors, broker, topic or model server is wrong, and
+            what to do.
     """
     from workers.kafka import check_broker
     from workers.tracing import check_tracing
@@ -50,6 +53,8 @@ def preflight(settings: Settings) -> None:
     check_tracing(settings.telemetry)
     check_broker(settings.kafka)
     make_preparer(settings)
+    if settings.model.backend == "triton":
+        check_server(settings.model, load_checkpoint(settings.model.checkpoint))
 
 
 def bind(settings: Settings, make: Callable[[Settings], Prepares] = make_preparer) -> serve.Application:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workers import cli_data
+from workers import cli_data, cli_offline
 from workers.cli_config import config_app
 from workers.cli_dlq import dlq_app
 from workers.cli_options import (
@@ -265,6 +265,9 @@ def _doctor(
 
     settings = read_config_file(config, kafka_overrides(overrides, bootstrap_servers)).settings
     return doctor(settings, config is not None or bootstrap_servers is not None, as_json)
+
+
+app.command("export")(cli_offline.export)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -66,24 +67,48 @@ class KafkaConfig(BaseModel):
     security: SecurityConfig = SecurityConfig()
 
 
+class TritonConfig(BaseModel):
+    """Group `model.triton`: used when `model.backend` is "triton".
+
+    Attributes:
+        url: The server's gRPC service as "host:port".
+        model_name: "hctdmg" is the export's Python model, "hctdmg_onnx" its ONNX model.
+        model_version: The version that must answer; no other is asked.
+        timeout_s: Longest wait for one answer. A batch that took longer is tried again.
+        tls: Whether to connect by TLS.
+        tls_ca_file: Certificates (PEM) of those who may sign the server's; null takes gRPC's own list.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, Field(pattern=r"^[^/\s]+:\d+$")] = "localhost:8001"
+    model_name: Annotated[str, Field(min_length=1)] = "hctdmg"
+    model_version: Annotated[str, Field(pattern=r"^\d+$")] = "1"
+    timeout_s: Seconds = 10.0
+    tls: bool = False
+    tls_ca_file: Path | None = None
+
+
 class ModelSettings(BaseModel):
     """Group `model`.
 
     Attributes:
         checkpoint: Name of a shipped checkpoint, or a folder.
-        backend: Where the model runs; "local" is the replica's own process.
-        device: "auto" takes a GPU when there is one.
+        backend: Where the model runs: "local" is the replica's own process, "triton" a server (`model.triton`).
+        device: Of the local backend; "auto" takes a GPU when there is one.
         max_batch_size: Most segments in one batch.
         batch_wait_timeout_s: Longest wait for a batch to fill.
+        triton: The server of the backend "triton".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str = "hct-dmg-starter"
-    backend: Literal["local"] = "local"
+    backend: Literal["local", "triton"] = "local"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     max_batch_size: Count = 32
     batch_wait_timeout_s: Annotated[float, Field(ge=0)] = 0.01
+    triton: TritonConfig = TritonConfig()
 
 
 class FlowConfig(BaseModel):

@@ -77,6 +77,8 @@ def examine(settings: Settings, with_broker: bool) -> Iterator[Finding]:
     yield from checkpoint(settings.model.checkpoint)
     yield ray()
     yield gpu(settings.model.device)
+    if settings.model.backend == "triton":
+        yield triton(settings)
     yield java()
     if with_broker:
         yield broker(settings)
@@ -226,6 +228,17 @@ def broker(settings: Settings) -> Finding:
         return f"{kafka.bootstrap_servers} ({log_in}) has {topics} and lets the worker use them"
 
     return _try("broker", check, "correct the settings")
+
+
+def triton(settings: Settings) -> Finding:
+    """Whether the model server answers and serves our checkpoint."""
+
+    def check() -> str:
+        from workers.triton import check_server
+
+        return check_server(settings.model, load_checkpoint(settings.model.checkpoint))
+
+    return _try("triton", check, "start the server on an export of the checkpoint, or correct model.triton")
 
 
 def _try(name: str, check: Callable[[], str], fix: str) -> Finding:

@@ -5,24 +5,57 @@ Knows the predictor and the event. Does not know where features come from, nor K
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from ray import serve
 
 from hctdmg.batch import Sample
-from hctdmg.checkpoint import load_checkpoint
+from hctdmg.checkpoint import Checkpoint, load_checkpoint
 from hctdmg.predictor import Prediction, Predictor
 from pipelines.answer import build_event
 from pipelines.events import ModelInfo, Source
 from pipelines.prepare import PreparedSegment
-from workers.config import Settings
+from workers.config import ModelSettings, Settings
 from workers.gate import ANNOUNCE_S
 from workers.messages import Answer, Failure, event_answer, failure_of
 from workers.telemetry import set_up_logging
+from workers.triton import ServerAwayError, TritonPredictor
 
 Timed = tuple[Prediction, float]
 """A prediction and the seconds that its batch took."""
+
+
+class Predicts(Protocol):
+    """A checkpoint's model, wherever it runs."""
+
+    async def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Answer samples in their order."""
+        ...
+
+
+class LocalPredictor:
+    """The model in this process, on a thread of its own, so that the loop stays free.
+
+    Args:
+        checkpoint: Loaded.
+        settings: The device.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, settings: ModelSettings) -> None:
+        self._predictor = Predictor(checkpoint, _device(settings.device))
+
+    async def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Answer samples in their order."""
+        return await asyncio.to_thread(self._predictor.predict, samples)
+
+
+BACKENDS: dict[str, Callable[[Checkpoint, ModelSettings], Predicts]] = {
+    "local": LocalPredictor,
+    "triton": TritonPredictor,
+}
+"""Where a model can run, by the name that `model.backend` uses."""
 
 
 class HctDmgReplica:
@@ -45,7 +78,7 @@ class HctDmgReplica:
             checkpoint_sha256=checkpoint.sha256,
             backend=settings.model.backend,
         )
-        self._predictor = Predictor(checkpoint, _device(settings.model.device))
+        self._predictor = BACKENDS[settings.model.backend](checkpoint, settings.model)
         self._turn = asyncio.Lock()
 
         @serve.batch(  # type: ignore[untyped-decorator]
@@ -74,7 +107,7 @@ class HctDmgReplica:
             prediction, infer_s = await self._predict_in_batch(prepared.features)
             return self._event(prepared, prediction, source, infer_s, traceparent)
         except Exception as error:  # noqa: BLE001 - of any segment of the batch: each is tried again alone
-            return failure_of(error, "infer")
+            return _failure(error)
 
     async def answer_alone(
         self, prepared: PreparedSegment, source: Source, traceparent: bytes | None
@@ -91,11 +124,11 @@ class HctDmgReplica:
                 ((prediction, infer_s),) = await self._predict([prepared.features])
                 yield self._event(prepared, prediction, source, infer_s, traceparent)
             except Exception as error:  # noqa: BLE001 - returned as data
-                yield failure_of(error, "infer")
+                yield _failure(error)
 
     async def _predict(self, samples: list[Sample]) -> list[Timed]:
         begun_s = time.perf_counter()
-        predictions = await asyncio.to_thread(self._predictor.predict, samples)
+        predictions = await self._predictor.predict(samples)
         took_s = time.perf_counter() - begun_s
         return [(prediction, took_s) for prediction in predictions]
 
@@ -109,6 +142,12 @@ class HctDmgReplica:
     ) -> Answer:
         event = build_event(prepared, prediction, self._model, source, infer_s)
         return event_answer(event, datetime.now(UTC), traceparent)
+
+
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, ServerAwayError):
+        return Failure("infer", type(error).__name__, str(error), "displaced")
+    return failure_of(error, "infer")
 
 
 def _device(name: str) -> str:
