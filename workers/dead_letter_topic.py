@@ -16,6 +16,7 @@ from workers.extent import extent
 from workers.kafka import check_topics
 from workers.messages import Record
 from workers.output import note
+from workers.rights import Right
 from workers.watch import open_viewer, poll
 
 STALL_LIMIT_S = 60.0
@@ -66,8 +67,9 @@ class DeadLetterTopic:
 
     def __init__(self, kafka: KafkaConfig) -> None:
         self._kafka = kafka
-        num_partitions = check_topics(kafka, [kafka.dead_letter_topic])[kafka.dead_letter_topic]
-        begins, self._ends = extent(kafka, kafka.dead_letter_topic, num_partitions)
+        topic = kafka.dead_letter_topic
+        num_partitions = check_topics(kafka, [topic], [Right("READ", "topic", topic)])[topic]
+        begins, self._ends = extent(kafka, topic, num_partitions)
         self.replayed = Offsets(begins, self._ends)
         for record in self._records():
             if (place := read_marker(record)) is not None:

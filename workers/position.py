@@ -20,6 +20,7 @@ from workers.config import KafkaConfig
 from workers.extent import extent
 from workers.kafka import check_topics, client_options
 from workers.rfc3339 import parse_time
+from workers.rights import Right
 from workers.watch import open_viewer, poll
 
 Position = Literal["beginning"] | int | Mapping[int, int] | datetime
@@ -62,7 +63,7 @@ def resolve_position(kafka: KafkaConfig, position: Position) -> Offsets:
         ConfigError: The topic has no such partition or no such offset (any more).
     """
     topic = kafka.input_topic
-    num_partitions = check_topics(kafka, [topic])[topic]
+    num_partitions = check_topics(kafka, [topic], [Right("READ", "topic", topic)])[topic]
     begins, ends = extent(kafka, topic, num_partitions)
     match position:
         case "beginning":

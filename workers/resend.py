@@ -23,6 +23,7 @@ from pipelines.segment import Header
 from workers.config import KafkaConfig
 from workers.dead_letters import DeadLetter, marker_headers, place_text
 from workers.kafka import check_topics, open_producer
+from workers.rights import Right
 
 MAX_LETTERS = 100
 """In one transaction: it costs some 10 ms, so that a replay runs at thousands a second."""
@@ -47,7 +48,8 @@ class Resender:
 
     def __init__(self, kafka: KafkaConfig) -> None:
         self._kafka = kafka
-        self._num_partitions = check_topics(kafka, [kafka.input_topic])[kafka.input_topic]
+        topics = [kafka.input_topic, kafka.dead_letter_topic]
+        self._num_partitions = check_topics(kafka, topics, replay_rights(kafka))[kafka.input_topic]
         try:
             self._producer: KafkaProducer = open_producer(kafka, transactional_id(kafka))
             self._producer.init_transactions()
@@ -126,6 +128,16 @@ class Resender:
                 "transaction took longer than kafka.transaction_timeout_s: run it again for what is left"
             )
         return f"the last {num_letters} may be replayed or not ({error}): run it again, it looks first"
+
+
+def replay_rights(kafka: KafkaConfig) -> list[Right]:
+    """What a replay needs."""
+    return [
+        Right("READ", "topic", kafka.dead_letter_topic),
+        Right("WRITE", "topic", kafka.dead_letter_topic),  # the markers
+        Right("WRITE", "topic", kafka.input_topic),
+        Right("WRITE", "transactional-id", transactional_id(kafka)),
+    ]
 
 
 def transactional_id(kafka: KafkaConfig) -> str:

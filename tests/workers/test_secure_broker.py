@@ -13,6 +13,8 @@ from pipelines.errors import ConfigError
 from tests.secure_kafka import PASSWORD, Right, SecureKafka
 from tests.token_endpoint import CLIENT_ID, CLIENT_SECRET, token_endpoint
 from tests.topics import Topics, make_topics, wait_until
+from tests.workers.test_dlq import numbered as numbered_letters
+from tests.workers.test_dlq import write_letters
 from tests.workers.test_session import (
     answer,
     assert_each_answered_once,
@@ -22,9 +24,13 @@ from tests.workers.test_session import (
     wait_for_events,
 )
 from workers.config import KafkaConfig, Settings
+from workers.dead_letter_topic import DeadLetterTopic
+from workers.dead_letters import Wanted
+from workers.dlq import list_dead_letters, replay_dead_letters
 from workers.doctor import broker
 from workers.kafka import check_broker, check_connection, check_topics, client_options, open_producer
 from workers.messages import Answer, Record
+from workers.resend import Resender
 from workers.rights import Right as Needed
 from workers.rights import refused, worker_rights
 from workers.security import SecurityConfig
@@ -231,6 +237,43 @@ def test_submitting_needs_write_and_watching_needs_read_alone(secure_kafka: Secu
 
 def without(way: Way, *names: str) -> dict[str, Any]:
     return {name: value for name, value in way[1].items() if name not in names}
+
+
+def test_dead_letters_are_listed_and_replayed_with_the_least_rights(
+    secure_kafka: SecureKafka, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topics = make_topics(secure_kafka.plain, 1)
+    write_letters(topics, numbered_letters(3))
+    config = reach(secure_kafka, ways(secure_kafka)["SCRAM-SHA-512"], topics)
+    topic = config.dead_letter_topic
+    secure_kafka.allow("User:worker", [Right(ACLOperation.READ, ResourceType.TOPIC, topic)])
+    wait_until(lambda: not lacks(lambda: DeadLetterTopic(config)), "it may read")
+    assert list_dead_letters(config, Wanted(), as_json=True) == 0
+    assert capsys.readouterr().out.count("\n") == 3
+    missing = lacks(lambda: Resender(config))
+    assert f"WRITE on topic '{topic}'" in missing
+    assert f"WRITE on topic '{config.input_topic}'" in missing
+    assert f"WRITE on transactional ids that begin with '{topic}.replay'" in missing
+    secure_kafka.allow(
+        "User:worker",
+        [
+            Right(ACLOperation.WRITE, ResourceType.TOPIC, topic),
+            Right(ACLOperation.WRITE, ResourceType.TOPIC, config.input_topic),
+            Right(ACLOperation.WRITE, ResourceType.TRANSACTIONAL_ID, f"{topic}.replay", is_prefix=True),
+        ],
+    )
+    wait_until(lambda: not lacks(lambda: Resender(config).__exit__()), "it may write")
+    assert replay_dead_letters(config, Wanted(), is_real=True, as_json=True) == 0
+    assert len(topics.read(topics.config.input_topic, 3)) == 3
+
+
+def lacks(act: Callable[[], object]) -> str:
+    """What the broker says is missing; empty when nothing is."""
+    try:
+        act()
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def test_bought_tokens_are_renewed_before_they_expire(secure_kafka: SecureKafka) -> None:
