@@ -151,12 +151,17 @@ class Load:
         return [number for number, sent in enumerate(self.num_sent) if sent > self._num_answered(number)]
 
     @property
+    def is_held(self) -> bool:
+        """Whether all is answered but what is kept back."""
+        return self._plan.num_segments - sum(self.num_sent) <= self._reserve and not self.waiting
+
+    @property
     def is_over(self) -> bool:
         """Whether everything is published and answered."""
         return sum(self.num_sent) == self._plan.num_segments and not self.waiting
 
     def allow(self, number: int, reserve: int) -> None:
-        """Go on at full speed until so many are published, then slowly until only `reserve` are left."""
+        """Go on at full speed until so many are published, then slowly; keep `reserve` back in any case."""
         self._allowed, self._reserve = number, reserve
 
     def burst(self, number: int) -> None:
@@ -179,7 +184,7 @@ class Load:
             self.error = f"{type(error).__name__}: {error}"
 
     def _send_some(self) -> bool:
-        is_fast = sum(self.num_sent) < self._allowed
+        is_fast = sum(self.num_sent) < min(self._allowed, self._plan.num_segments - self._reserve)
         limit = BACKLOG if is_fast else TRICKLE_BACKLOG
         if not is_fast:
             if self._plan.num_segments - sum(self.num_sent) <= self._reserve:

@@ -137,7 +137,7 @@ def _storm(scene: Scene, plan: Plan, options: Options, report: Report, begun_s: 
             report.problems.append(f"the time limit of {options.time_limit_s:g} s came first")
             break
         left = moments[fault.number + 1 :]
-        scene.load.allow((left or [plan.num_segments])[0] + LEAD, 2 * RESERVE * (len(left) + 1))
+        scene.load.allow((left or [fault.after_answers])[0] + LEAD, 2 * RESERVE * (len(left) + 1))
         injected = _inject(scene, fault, begun_s)
         report.injected.append(injected)
         recovery = "never" if injected.recovery_s is None else f"{injected.recovery_s:.1f} s"
@@ -202,13 +202,13 @@ def _wait_for_recovery(scene: Scene, damage: Damage) -> float | None:
 
 
 def _wait_for_answers(scene: Scene, number: int) -> bool:
-    """Wait for so many answers.
+    """Wait for so many answers, or for all but what is kept back for the faults to come.
 
     Returns:
         False when none came for `STALL_TIMEOUT_S`.
     """
     seen, since_s = scene.watcher.num_answers, time.monotonic()
-    while (now := scene.watcher.num_answers) < number:
+    while (now := scene.watcher.num_answers) < number and not scene.load.is_held:
         if now > seen:
             seen, since_s = now, time.monotonic()
         if time.monotonic() - since_s > STALL_TIMEOUT_S:
