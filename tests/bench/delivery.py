@@ -361,7 +361,9 @@ def as_table(runs: Sequence[dict[str, Any]], title: str) -> str:
             for name in of_mode[0]["cpu_ms"]
         }
         if "work_ms" in of_mode[0]:
-            cpu["of it fetch to infer"] = spread([run["work_ms"] for run in of_mode], ".1f")
+            cpu["fetch to infer by the clock, with waits"] = spread(
+                [run["work_ms"] for run in of_mode], ".1f"
+            )
         cells = [
             mode.replace("_", " "),
             spread([run["events_per_s"] for run in of_mode], ".0f"),

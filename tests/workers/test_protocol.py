@@ -176,6 +176,7 @@ class Protocol(RuleBasedStateMachine):
                 data.draw(st.sampled_from(alive)).is_stopping = True
             case "answer lost" | "not done" if alive:
                 data.draw(st.sampled_from(alive)).trouble = trouble
+                self.all_go_on(20, is_answered=True)
             case "rebalance":
                 broker.group.shift = data.draw(st.integers(0, 2))
                 broker.begin_rebalance()
