@@ -155,6 +155,7 @@ class World:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(workers.kafka, "KafkaConsumer", lambda **o: ModelConsumer(of(o), o))
             patch.setattr(workers.kafka, "KafkaProducer", lambda **o: ModelProducer(of(o), o))
+            patch.setattr(workers.kafka, "end_waits", lambda *_: None)
             patch.setattr(workers.session, "Poller", ModelPoller)
             patch.setattr(workers.session, "Report", Unwatched)
             for module in (workers.kafka, workers.orphans):
@@ -379,7 +380,7 @@ class ModelProducer:
         self._unsent.append((topic, place, receipt))
         return receipt
 
-    def flush(self) -> None:
+    def flush(self, timeout: float) -> None:  # noqa: ARG002 - everything here ends at once
         """Send one by one, so that a crash may come between any two."""
         for topic, place, receipt in self._unsent:
             self._process.pause()

@@ -19,6 +19,7 @@ from workers.config import KafkaConfig
 from workers.handshake import BrokerError, check_handshake
 from workers.rights import Right, Topic, describe_topics, lacking, missing, worker_rights
 from workers.security import security_options
+from workers.waits import end_waits
 
 CHECK_TIMEOUT_S = 8.0
 """A broker that does not answer within this is told to be unreachable."""
@@ -120,7 +121,7 @@ def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaPro
         "transactional_id": transactional_id,
         "transaction_timeout_ms": int(config.transaction_timeout_s * 1000),
     }
-    return KafkaProducer(
+    producer = KafkaProducer(
         **client_options(config),
         **_STRICT,
         **(transactional if transactional_id is not None else {}),
@@ -128,7 +129,11 @@ def open_producer(config: KafkaConfig, transactional_id: str | None) -> KafkaPro
         acks="all",
         linger_ms=5,
         max_request_size=MAX_MESSAGE_BYTES,
+        max_block_ms=int(config.transaction_timeout_s * 1000),
     )
+    # The broker aborts a transaction that is older: nothing is gained by a longer wait.
+    end_waits(producer, config.transaction_timeout_s)
+    return producer
 
 
 def check_broker(config: KafkaConfig) -> None:

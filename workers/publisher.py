@@ -8,8 +8,9 @@
     4. commit
 If the broker refuses, the producer is replaced by a new one with the same identity, whose first act is to
 abort what the old one left open: nothing of it is ever seen, and the answers stay in the window for another
-try. Any other error, above all that another process has taken over this identity, is raised: the process
-ends, and the next one begins at the committed offsets.
+try. Any other error, above all that another process has taken over this identity, or that the broker has not
+answered within the transaction's time limit, is raised: the process ends, and the next one begins at the
+committed offsets.
 
 `at_least_once`: send, wait for every delivery report, then commit the offsets.
 
@@ -177,7 +178,11 @@ class Publisher:
                 topic = self._topics[answer.failure is not None]
                 receipt = self._send_one(topic, answer, partition if keeps_partition[topic] else None)
                 sent.append(Sent(partition, entry.offset, answer, receipt))
-        self._producer.flush()
+        # Without a limit a producer that lost its way to the broker would hold its partitions for ever.
+        is_transaction = self._transactional_id is not None
+        self._producer.flush(
+            timeout=self._config.transaction_timeout_s if is_transaction else self._config.request_timeout_s
+        )
         for one in sent:
             one.receipt.get(timeout=0)
 
