@@ -1,0 +1,173 @@
+"""The figures that papers of this field report, by their own conventions, each beside the floor of a constant guess.
+
+Acc2 and its F1 come in two conventions. *non-zero* (MulT): samples whose label is 0 are left out, `> 0` is positive.
+*has-zero* (MMSA): all samples, `>= 0` is positive. F1 is weighted by the true classes' support; MulT and MISA call the
+library with prediction and truth swapped, which weighs by the predicted one, and is not done here. Knows arrays of
+numbers, not where they come from.
+
+Shape suffixes: N samples, K emotions.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import bootstrap
+from sklearn.metrics import accuracy_score, f1_score
+
+from hctdmg.training.metrics import Numbers, mean_absolute_error, pearson
+
+Labels = npt.NDArray[np.int64]
+
+NUM_RESAMPLES = 1000
+"""Of the bootstrap: 25 of them lie beyond each end of a 95 % interval, enough for two digits."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure.
+
+    Attributes:
+        value: Of the predictions.
+        floor: Of the constant guess that is right most often; None where there is no such guess.
+        lower: Of its 95 % interval; None unless asked for.
+        upper: The same.
+    """
+
+    value: float
+    floor: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+def accuracy_within(predicted_N: Numbers, truth_N: Numbers, limit: int) -> float:
+    """Acc7 (limit 3) or Acc5 (limit 2): share with the same whole number, both clipped, halves rounded to even."""
+    return float(accuracy_score(_whole(truth_N, limit), _whole(predicted_N, limit)))
+
+
+def sentiment_scores(
+    predicted_N: Numbers, truth_N: Numbers, with_intervals: bool = False, seed: int = 0
+) -> dict[str, Score]:
+    """MAE, r, Acc7, Acc5 and both conventions of Acc2 and F1; on CMU's scale, from -3 to 3.
+
+    Args:
+        predicted_N: Unclipped.
+        truth_N: Finite.
+        with_intervals: Also bootstrap 95 % intervals over samples.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: Shapes differ, or there is no sample.
+    """
+    _check(predicted_N, truth_N)
+    median = float(np.median(truth_N))
+    values: dict[str, tuple[Callable[[Numbers, Numbers], float], float | None]] = {
+        "mae": (mean_absolute_error, mean_absolute_error(np.full_like(truth_N, median), truth_N)),
+        "r": (pearson, None),
+        "acc7": (lambda p, t: accuracy_within(p, t, 3), _floor(_whole(truth_N, 3))),
+        "acc5": (lambda p, t: accuracy_within(p, t, 2), _floor(_whole(truth_N, 2))),
+        "acc2_nonzero": (lambda p, t: _two(p, t, True, False), _two_floor(truth_N, True, False)),
+        "f1_nonzero": (lambda p, t: _two(p, t, True, True), _two_floor(truth_N, True, True)),
+        "acc2_haszero": (lambda p, t: _two(p, t, False, False), _two_floor(truth_N, False, False)),
+        "f1_haszero": (lambda p, t: _two(p, t, False, True), _two_floor(truth_N, False, True)),
+    }
+    return {
+        name: _score(measure, predicted_N, truth_N, floor, with_intervals, seed)
+        for name, (measure, floor) in values.items()
+    }
+
+
+def emotion_scores(
+    predicted_NK: npt.NDArray[np.bool_], truth_NK: npt.NDArray[np.bool_], names: Sequence[str]
+) -> Mapping[str, tuple[Score, Score]]:
+    """Accuracy and weighted F1 of each of IEMOCAP's yes-or-no tasks.
+
+    A floor in the high eighties is not rare: an emotion that one sample in seven has is "no" in six of seven.
+    """
+    _check(predicted_NK, truth_NK)
+    found = {}
+    for column, name in enumerate(names):
+        predicted_N, truth_N = predicted_NK[:, column].astype(int), truth_NK[:, column].astype(int)
+        constant_N = np.full_like(truth_N, int(truth_N.mean() > 0.5))
+        found[name] = (
+            Score(float(accuracy_score(truth_N, predicted_N)), float(accuracy_score(truth_N, constant_N))),
+            Score(_weighted_f1(truth_N, predicted_N), _weighted_f1(truth_N, constant_N)),
+        )
+    return found
+
+
+def class_scores(predicted_N: Labels, truth_N: Labels) -> dict[str, Score]:
+    """Accuracy, weighted and macro F1 of one label among several."""
+    _check(predicted_N, truth_N)
+    constant_N = np.full_like(truth_N, np.bincount(truth_N).argmax())
+
+    def macro(truth_N: Labels, guess_N: Labels) -> float:
+        return float(f1_score(truth_N, guess_N, average="macro", zero_division=0))
+
+    return {
+        "accuracy": Score(float(accuracy_score(truth_N, predicted_N)), _floor(truth_N)),
+        "f1_weighted": Score(_weighted_f1(truth_N, predicted_N), _weighted_f1(truth_N, constant_N)),
+        "f1_macro": Score(macro(truth_N, predicted_N), macro(truth_N, constant_N)),
+    }
+
+
+def _score(
+    measure: Callable[[Numbers, Numbers], float],
+    predicted_N: Numbers,
+    truth_N: Numbers,
+    floor: float | None,
+    with_interval: bool,
+    seed: int,
+) -> Score:
+    value = measure(predicted_N, truth_N)
+    if not with_interval or np.isnan(value):
+        return Score(value, floor)
+    interval = bootstrap(
+        (predicted_N, truth_N),
+        measure,
+        paired=True,
+        vectorized=False,
+        n_resamples=NUM_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Score(value, floor, float(interval.low), float(interval.high))
+
+
+def _whole(values_N: Numbers, limit: int) -> Labels:
+    return np.round(np.clip(values_N, -limit, limit)).astype(np.int64)
+
+
+def _two(predicted_N: Numbers, truth_N: Numbers, drops_zero: bool, is_f1: bool) -> float:
+    if drops_zero:
+        kept_N = truth_N != 0
+        truth, predicted = truth_N[kept_N] > 0, predicted_N[kept_N] > 0
+    else:
+        truth, predicted = truth_N >= 0, predicted_N >= 0
+    if not len(truth):
+        return float("nan")
+    return _weighted_f1(truth, predicted) if is_f1 else float(accuracy_score(truth, predicted))
+
+
+def _two_floor(truth_N: Numbers, drops_zero: bool, is_f1: bool) -> float:
+    """Of always saying what is more frequent."""
+    guesses = [_two(np.full_like(truth_N, sign), truth_N, drops_zero, False) for sign in (-1.0, 1.0)]
+    likelier = (-1.0, 1.0)[int(np.argmax(guesses))]
+    return _two(np.full_like(truth_N, likelier), truth_N, drops_zero, is_f1)
+
+
+def _floor(truth_N: Labels) -> float:
+    _, counts = np.unique(truth_N, return_counts=True)
+    return float(counts.max() / counts.sum())
+
+
+def _weighted_f1(truth_N: npt.NDArray[np.generic], predicted_N: npt.NDArray[np.generic]) -> float:
+    return float(f1_score(truth_N, predicted_N, average="weighted", zero_division=0))
+
+
+def _check(predicted: npt.NDArray[np.generic], truth: npt.NDArray[np.generic]) -> None:
+    if predicted.shape != truth.shape or not len(truth):
+        raise ValueError(
+            f"predictions have shape {predicted.shape}, truths {truth.shape}: equal and not empty is needed"
+        )
