@@ -67,9 +67,6 @@ class Tries:
         if past.num_deaths >= flow.max_deaths:
             found = f"{past.num_deaths} replicas died of it while they had it alone (flow.max_deaths)"
             return Failure("extract", "ReplicaDied", f"given up before another consumer: {found}", "death")
-        if past.num_restarts >= flow.max_attempts:
-            found = f"{past.num_restarts} consumers ended while it was tried alone (flow.max_attempts)"
-            return Failure("extract", "ConsumerDied", f"given up before another: {found}", "death")
         if self.budget_s <= 0:
             found = f"{past.spent_s:.1f} s were spent on it by earlier consumers"
             return Failure("extract", "DeadlineExceeded", f"{found} (flow.segment_deadline_s)", "segment")

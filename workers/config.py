@@ -123,8 +123,7 @@ class FlowConfig(BaseModel):
         max_concurrent_extractions: Segments that one extractor prepares at the same time. More than one keeps
             it busy while media are fetched, and going while one segment hangs. One partition takes at most half
             of them, rounded up.
-        max_attempts: Tries of one segment before a transient error becomes a dead letter. Also, how many
-            consumers in a row may end while they try a suspect alone.
+        max_attempts: Tries of one segment before a transient error becomes a dead letter.
         max_deaths: Replicas that may die of one segment, each while it had that segment alone, before it
             becomes a dead letter.
         replica_restart_s: After a replica has died of a segment that it had alone, the next suspect of the same

@@ -9,13 +9,12 @@ Knows the client's offsets. Does not know what is tried, nor when.
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from workers.memory import Memory
-from workers.past import ForeignMetadataError, Past, read_pasts, write_pasts
+from workers.past import ForeignMetadataError, read_pasts, write_pasts
 from workers.publisher import Mark
 
 log = logging.getLogger(__name__)
@@ -94,11 +93,6 @@ class Journal:
                 "commit metadata of %s[%d] ignored, they are not ours: %s", self._topic, partition, error
             )
             pasts = {}
-        self._memory.replace(partition, {offset: _after_restart(past) for offset, past in pasts.items()})
+        self._memory.replace(partition, pasts)
         self._written[partition] = metadata
         self._unread.discard(partition)
-
-
-def _after_restart(past: Past) -> Past:
-    """A suspect's consumer has ended: if that goes on and on, it may be because of the suspect."""
-    return replace(past, num_restarts=past.num_restarts + past.is_suspect)

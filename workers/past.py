@@ -3,7 +3,7 @@
 Kafka stores up to 4,096 bytes beside each committed offset. There goes, as JSON, what is known of the records
 from that offset on, if there is anything to know: most records are answered at the first try.
 
-    {"hctdmg": 1, "tried": {"1187": [3, 0, 1, 0, true, 2.5]}}      the fields of `Past`, in their order
+    {"hctdmg": 1, "tried": {"1187": [3, 0, 1, true, 2.5]}}      the fields of `Past`, in their order
 
 Knows how it is written. Knows neither Kafka's client nor the rules of trying.
 """
@@ -28,7 +28,6 @@ class Past:
         num_attempts: How often it was tried.
         num_transient: How often that failed by something outside that may pass.
         num_deaths: How many replicas died of it while it was alone.
-        num_restarts: How many consumers ended while it was a suspect.
         is_suspect: Whether it may be tried only alone.
         spent_s: How long it was worked on, waits between tries included.
     """
@@ -36,7 +35,6 @@ class Past:
     num_attempts: int = 0
     num_transient: int = 0
     num_deaths: int = 0
-    num_restarts: int = 0
     is_suspect: bool = False
     spent_s: float = 0.0
 
@@ -53,7 +51,6 @@ class _Fields(NamedTuple):
     num_attempts: Number
     num_transient: Number
     num_deaths: Number
-    num_restarts: Number
     is_suspect: bool
     spent_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -142,21 +142,20 @@ def test_the_last_death_counts_although_the_consumer_died_before_it_could_tell(
     assert dlq(letter)["dlq-attempts"] == "3"
 
 
-def test_a_suspect_that_no_consumer_outlives_is_given_up(kafka_broker: KafkaBroker) -> None:
+def test_consumers_that_die_are_not_held_against_a_suspect(kafka_broker: KafkaBroker) -> None:
+    """It waits for its turn to be tried alone, or is alone, when one consumer after the other is killed."""
     topics = make_topics(kafka_broker, 1, commit_interval_s=0.01)
-    config = settings(topics, max_attempts=3, retry_backoff_s=0.01)
-    topics.send([segment("bad"), segment("good")])
-    for number in range(3):
+    config = settings(topics, max_attempts=3, max_deaths=2, retry_backoff_s=0.01)
+    topics.send([segment("bad luck")])
+    for number in range(4):
         backend = Scripted(["death", NEVER] if number == 0 else [NEVER])
-        expected = {0: Past(1, num_restarts=number, is_suspect=True, spent_s=0.5)}
         with killed(config, backend):
-            wait_until(lambda known_by=expected: known(topics) == known_by, "kept")  # type: ignore[misc]
+            wait_until(lambda: known(topics) == {0: Past(1, is_suspect=True, spent_s=0.5)}, "kept")
+            wait_until(lambda backend=backend: backend.calls[-1:] == ["alone"], "tried alone")  # type: ignore[misc]
     backend = Scripted([])
     finish(config, backend, lambda running: running.session.progress.num_events == 1)
-    assert backend.calls == []
-    (letter,) = topics.dead_letters(1)
-    assert dlq(letter)["dlq-error"] == "ConsumerDied"
-    assert "3 consumers" in dlq(letter)["dlq-message"]
+    assert backend.calls == ["alone"]
+    assert topics.dead_letters(0) == []
 
 
 def test_transient_errors_are_counted_over_consumers(kafka_broker: KafkaBroker) -> None:

@@ -20,7 +20,6 @@ pasts = st.builds(
     num_attempts=numbers,
     num_transient=numbers,
     num_deaths=numbers,
-    num_restarts=numbers,
     is_suspect=st.booleans(),
     spent_s=st.integers(0, 10**8).map(lambda ms: ms / 1000),
 )
