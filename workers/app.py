@@ -70,6 +70,8 @@ def bind(settings: Settings, make: Callable[[Settings], Prepares] = make_prepare
         "graceful_shutdown_wait_loop_s": 0.1,
         "graceful_shutdown_timeout_s": settings.flow.drain_timeout_s + SHUTDOWN_MARGIN_S,
         "max_ongoing_requests": MANY,
+        # A line to two places for each call: it tells nothing that the event or the dead letter does not.
+        "logging_config": {"enable_access_log": False},
     }
     extractor = serve.deployment(FeatureExtractor, name="FeatureExtractor", **alive)
     model = serve.deployment(HctDmgReplica, name="HctDmgReplica", **alive)
