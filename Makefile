@@ -28,6 +28,7 @@ test: $(INSTALLED) ## Run the tests (those on a real Kafka need Java 17 and Mave
 
 chaos: $(INSTALLED) ## Prove delivery: 100 faults over 20,000 segments on three brokers (needs Java 17 and Maven, half an hour)
 	$(BIN)/python -m tests.chaos --kills 100 --segments 20000 --seed 1 --out docs/results/chaos
+	$(BIN)/python -m tests.bench.delivery_page
 
 check: $(INSTALLED) ## Lint, types, import rules, drift of schemas and docs
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ Status = Literal["ok", "warn", "fail"]
 NEEDED_DECODERS = ("h264", "aac", "mpeg1video", "mpeg2video", "mpeg4", "mp2", "mp3", "flac", "pcm_s16le")
 OTHER_DECODERS = ("hevc", "vp8", "vp9", "av1", "opus", "vorbis")
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-REINSTALL = "make setup, or pip install --force-reinstall hctdmg"
+REINSTALL = "make setup, or in the repository: pip install --force-reinstall ."
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def packages() -> Finding:
         if not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} is {version}, needed is {requirement.specifier}")
     if wrong:
-        return Finding("packages", "fail", "; ".join(wrong), "make setup, or pip install -U hctdmg")
+        return Finding(
+            "packages", "fail", "; ".join(wrong), "make setup, or in the repository: pip install -U ."
+        )
     shown = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "ray", "av"))
     return Finding("packages", "ok", shown)
 

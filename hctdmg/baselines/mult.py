@@ -3,10 +3,12 @@
     features ─▶ Conv1d ─▶ for each modality: [attends to 2nd | attends to 3rd] ─▶ self-attention ─▶ last step ─┐
                                                                      three of these, concatenated ─▶ output ◀─┘
 
-The paper's: the structure, and its repository's width 30, 5 layers and 5 heads, which make 1,073,731 parameters at the
-widths 300/74/35 with one output. Its code has no padding masks and lets no step attend to a later one: so does
-`padding="paper"`. `padding="masked"` has masks and looks both ways, as our own model does. Ours: the kernels of
-`hctdmg.layers`. Both ways share their weights (`run_as_published` lays out the same sums as the paper's code does).
+The paper's: the structure, and its repository's width 30, 5 layers and 5 heads, which make 1,073,731 parameters at
+the widths 300/74/35 with one output, and its dropouts. Its code has no padding masks, lets no step attend to a later
+one, and gives no position to a step whose first feature is 0, as all padding's is: so does `padding="paper"`, meant for
+batches that are padded to the data set's longest. `padding="masked"` has masks and looks both ways, as our own model does.
+Ours: the kernels of `hctdmg.layers`, and steps numbered from 0, not 1. Both ways share their weights
+(`run_as_published` lays out the same sums as the paper's code does).
 
 Shape suffixes: B samples, T and S steps, D width, H heads, E width of one head, K outputs.
 """
@@ -41,7 +43,9 @@ class MulTConfig:
         num_heads: Divides dim.
         num_layers: Of each crossmodal transformer.
         padding: "masked" or "paper", as described above.
-        attention_dropout: On attention weights.
+        embed_dropout: On the first modality's features, and on what enters each transformer.
+        attention_dropout: On weights of attention to the first modality, and of self-attention.
+        other_attention_dropout: On weights of attention to the others.
         residual_dropout: Inside the blocks.
         output_dropout: In the output head.
     """
@@ -52,7 +56,9 @@ class MulTConfig:
     num_heads: int = 5
     num_layers: int = 5
     padding: Padding = "masked"
+    embed_dropout: float = 0.2
     attention_dropout: float = 0.1
+    other_attention_dropout: float = 0.0
     residual_dropout: float = 0.1
     output_dropout: float = 0.0
 
@@ -72,7 +78,11 @@ class MulT(nn.Module):
         )
         self.crossmodal = nn.ModuleDict(
             {
-                f"{target}_{source}": self._transformer(dim, config.num_layers)
+                f"{target}_{source}": self._transformer(
+                    dim,
+                    config.num_layers,
+                    config.attention_dropout if source == names[0] else config.other_attention_dropout,
+                )
                 for target in names
                 for source in names
                 if source != target
@@ -80,17 +90,21 @@ class MulT(nn.Module):
         )
         self.self_attention = nn.ModuleDict(
             {
-                name: self._transformer(2 * dim, max(config.num_layers, NUM_LEAST_SELF_LAYERS))
+                name: self._transformer(
+                    2 * dim, max(config.num_layers, NUM_LEAST_SELF_LAYERS), config.attention_dropout
+                )
                 for name in names
             }
         )
         self.head = OutputHead(2 * dim * len(names), config.num_outputs, config.output_dropout)
 
-    def _transformer(self, dim: int, num_layers: int) -> Transformer:
+    def _transformer(self, dim: int, num_layers: int, attention_dropout: float) -> Transformer:
         config = self.config
-        return Transformer(
-            dim, config.num_heads, num_layers, config.attention_dropout, config.residual_dropout
+        transformer = Transformer(
+            dim, config.num_heads, num_layers, attention_dropout, config.residual_dropout
         )
+        transformer.dropout = nn.Dropout(config.embed_dropout)
+        return transformer
 
     @property
     def num_parameters(self) -> int:
@@ -103,15 +117,18 @@ class MulT(nn.Module):
         Args:
             batch: "paper" takes every step of it as real.
         """
-        streams = {
-            name: convolution(
-                (batch.features[name] * batch.masks[name][..., None]).transpose(1, 2)
-            ).transpose(1, 2)
-            for name, convolution in self.convolutions.items()
-        }
+        streams = {name: self._project(name, batch) for name in self.convolutions}
         summaries = [self._summarise(name, streams, batch) for name in streams]
         prediction_BK: Tensor = self.head(torch.cat(summaries, dim=1))
         return prediction_BK
+
+    def _project(self, name: str, batch: Batch) -> Tensor:
+        """(B, T, D), zero at padding."""
+        x_BTD = batch.features[name] * batch.masks[name][..., None]
+        if name == self.config.modalities[0].name:
+            x_BTD = F.dropout(x_BTD, self.config.embed_dropout, self.training)
+        projected_BTD: Tensor = self.convolutions[name](x_BTD.transpose(1, 2)).transpose(1, 2)
+        return projected_BTD
 
     def _summarise(self, target: str, streams: dict[str, Tensor], batch: Batch) -> Tensor:
         """(B, 2 D): one modality, enhanced by each other one."""
@@ -161,7 +178,8 @@ def run_as_published(transformer: Transformer, x_BTD: Tensor, source_BSD: Tensor
 def _embed(transformer: Transformer, x_TBD: Tensor) -> Tensor:
     num_steps, _, dim = x_TBD.shape
     positions_TD = sinusoidal_positions(num_steps, dim, x_TBD.device)
-    embedded_TBD: Tensor = transformer.dropout(math.sqrt(dim) * x_TBD + positions_TD[:, None])
+    is_step_TB1 = x_TBD[:, :, :1] != 0
+    embedded_TBD: Tensor = transformer.dropout(math.sqrt(dim) * x_TBD + positions_TD[:, None] * is_step_TB1)
     return embedded_TBD
 
 

@@ -31,7 +31,7 @@ class SplitSummary:
     Attributes:
         num_samples: Its rows.
         modalities: Each modality.
-        labels: How many samples have each label; a regression's are rounded.
+        labels: How many samples have each label; a regression's are counted in seven equal parts of the scale.
         unimodal: Modalities that people labelled on their own.
     """
 

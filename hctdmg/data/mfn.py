@@ -49,4 +49,4 @@ def _array(path: Path) -> npt.NDArray[np.float32]:
         with h5py.File(path) as file:
             return np.asarray(file["data"], np.float32)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: can't be read as MFN's HDF5 ({error})") from None
+        raise DataError(f"{path.name} can't be read as MFN's HDF5 ({error})") from None

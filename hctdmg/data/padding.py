@@ -58,6 +58,11 @@ def make_split(
         num_absent = int((~masks[name].any(axis=1)).sum())
         if num_absent:
             warnings.append(f"{split}: {num_absent} of {num_samples} samples have no {name} (zeros only)")
+    num_empty = int((~np.any([mask.any(axis=1) for mask in masks.values()], axis=0)).sum())
+    if num_empty:
+        warnings.append(
+            f"{split}: {num_empty} of {num_samples} samples have no modality at all: leave them out"
+        )
     names = _names(split, ids, num_samples)
     return Split(padded, masks, np.asarray(labels_NK, np.float32), names, dict(unimodal or {}))
 

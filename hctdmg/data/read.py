@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hctdmg.data.dataset import Dataset
 from hctdmg.data.errors import DataError
@@ -12,6 +12,7 @@ from hctdmg.data.mult import is_mult, read_mult
 from hctdmg.data.multibench import is_multibench, read_multibench
 from hctdmg.data.pickles import load_arrays
 
+Content = TypeVar("Content")
 Reader = Callable[[Mapping[str, Any]], Dataset]
 
 PICKLES: dict[str, tuple[Callable[[Mapping[str, Any]], bool], Reader]] = {
@@ -30,7 +31,7 @@ def read_dataset(path: Path) -> Dataset:
     """
     if path.is_dir():
         if is_mfn(path):
-            return read_mfn(path)
+            return _named(path, read_mfn, path)
         raise DataError(f"{path}: holds no X_train.h5: give a folder of MFN's files, or a pickle")
     content = load_arrays(path)
     if isinstance(content, Mapping):
@@ -40,7 +41,7 @@ def read_dataset(path: Path) -> Dataset:
     raise DataError(f"{path}: is none of the known formats ({', '.join(PICKLES)}, mfn): see docs/data.md")
 
 
-def _named(path: Path, read: Reader, content: Mapping[str, Any]) -> Dataset:
+def _named(path: Path, read: Callable[[Content], Dataset], content: Content) -> Dataset:
     try:
         return read(content)
     except DataError as error:

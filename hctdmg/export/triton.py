@@ -22,8 +22,8 @@ VERSION = "1"
 MAX_BATCH_SIZE = 128
 """Samples in one run on the server, of several replicas together; a replica sends `model.max_batch_size` at most."""
 QUEUE_DELAY_US = 1000
-"""How long the server waits for other replicas' requests: a run of 32 samples takes some 30 ms on one core, so
-little is added, and on a GPU two replicas' requests still meet."""
+"""How long the server waits for other replicas' requests to run with: a millisecond, little beside a run of a full
+batch on a CPU."""
 
 
 def export_triton(checkpoint: Checkpoint, source: Path, folder: Path) -> float:

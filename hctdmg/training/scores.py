@@ -31,7 +31,7 @@ class Score:
     Attributes:
         value: Of the predictions.
         floor: Of the constant guess that is right most often; None where there is no such guess.
-        lower: Of its 95 % interval; None unless asked for.
+        lower: Of its 95 % interval; None unless asked for, or where too few samples give none.
         upper: The same.
     """
 
@@ -61,6 +61,7 @@ def sentiment_scores(
         ValueError: Shapes differ, or there is no sample.
     """
     _check(predicted_N, truth_N)
+    predicted_N, truth_N = np.asarray(predicted_N, np.float64), np.asarray(truth_N, np.float64)
     median = float(np.median(truth_N))
     values: dict[str, tuple[Callable[[Numbers, Numbers], float], float | None]] = {
         "mae": (mean_absolute_error, mean_absolute_error(np.full_like(truth_N, median), truth_N)),
@@ -132,6 +133,8 @@ def _score(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
+    if not np.isfinite([interval.low, interval.high]).all():
+        return Score(value, floor)  # some resample has no such figure: too few samples for an interval
     return Score(value, floor, float(interval.low), float(interval.high))
 
 

@@ -89,6 +89,24 @@ def test_informativeness_noise_and_shift_do_what_they_are_named_for() -> None:
     assert readable(shifted, "text") > 0.8
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_words_say_most_faces_less_and_voices_least(seed: int) -> None:
+    world = dataclasses.replace(DEFAULT_WORLD, seed=seed)
+    assert readable(world, "text") > readable(world, "vision") > readable(world, "audio") > 0.85
+
+
+def test_a_contradiction_that_nobody_could_see_is_none() -> None:
+    world = dataclasses.replace(DEFAULT_WORLD, conflict_share=1.0).changed("vision", missing_share=0.5)
+    alone = world.changed("text", missing_share=0.9).changed("audio", missing_share=0.9)
+    for each in (world, alone):
+        scenes = render(each, draw(each, 300, 1))
+        present_NM = scenes.split.present_NM
+        is_one_N = scenes.contradicting_N >= 0
+        assert 0 < is_one_N.sum() < 300
+        assert present_NM[is_one_N, scenes.contradicting_N[is_one_N]].all()
+        assert (present_NM[is_one_N].sum(axis=1) > 1).all()
+
+
 @pytest.mark.parametrize(
     "changes", [{"conflict_share": 1.1}, {"shift": -0.1}, {"least_s": 9.0}, {"contradicting": "smell"}]
 )
