@@ -1,6 +1,6 @@
 """What delivery costs: exactly-once against at-least-once against none at all, on a real Apache Kafka.
 
-    python -m tests.bench.delivery --out docs/results/delivery.json            # then: python -m tests.bench.delivery_page
+    python -m tests.bench.delivery --out docs/results/delivery.json      # then: python -m tests.bench.delivery_page
     python -m tests.bench.delivery --against ../other-checkout                 # whether a change makes it cheaper
     python -m tests.bench.delivery --profile                                   # where a session's CPU time goes
 
