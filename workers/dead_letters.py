@@ -156,12 +156,17 @@ def read_dead_letter(record: Record) -> DeadLetter | None:
 
 
 def read_marker(record: Record) -> tuple[int, int] | None:
-    """Partition and offset of the dead letter that a marker says was replayed; None when it is no marker."""
+    """Partition and offset of the dead letter that a marker says was replayed; None when it is no marker.
+
+    A dead letter is none, whatever headers its segment came with; and a marker lies behind what it marks.
+    """
     text = dict(record.headers).get(MARKER_HEADER)
     parts = (text or b"").decode(errors="replace").rsplit("/", 2)
     if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
         return None
-    return int(parts[1]), int(parts[2])
+    topic, partition, offset = parts[0], int(parts[1]), int(parts[2])
+    is_behind = topic == record.topic and partition == record.partition and offset < record.offset
+    return (partition, offset) if is_behind and read_dead_letter(record) is None else None
 
 
 def marker_headers(place: Source) -> list[Header]:

@@ -99,7 +99,7 @@ class Resender:
             sent.append((letter, replay))
             headers, place = marker_headers(letter.place), letter.place
             sent.append((letter, self._send_one(place.topic, None, b"", headers, place.partition)))
-        self._producer.flush()
+        self._producer.flush(timeout=self._kafka.transaction_timeout_s)
         for _, receipt in sent:
             receipt.get(timeout=0)
 

@@ -319,6 +319,18 @@ def test_of_two_at_once_the_first_stops(
     assert replayed_offsets(topics, 250) == Counter(range(250))
 
 
+def test_a_segment_that_carries_a_marker_s_header_marks_nothing(
+    kafka_broker: KafkaBroker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topics = make_topics(kafka_broker, 1)
+    honest = by_reference(0, "cam/1", "file:///media/1.mp4")
+    place = f"{topics.config.dead_letter_topic}/0/0".encode()
+    forged = replace(honest, headers=(*honest.headers, ("dlq-replayed-of", place)))
+    write_letters(topics, [Failed(honest), Failed(forged)])
+    letters, _ = Dlq(topics, capsys)("list")
+    assert [letter["status"] for letter in letters] == ["waiting", "waiting"]
+
+
 def test_a_marker_behind_a_workers_open_transaction_counts(
     kafka_broker: KafkaBroker, capsys: pytest.CaptureFixture[str]
 ) -> None:
