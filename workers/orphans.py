@@ -18,26 +18,33 @@ from workers.kafka import client_options
 
 log = logging.getLogger(__name__)
 
+BOOTSTRAP_MS = 3000
+"""The session polls nothing meanwhile; it asks again later."""
 
-def adopt_orphans(config: KafkaConfig, consumer: KafkaConsumer) -> None:
+
+def adopt_orphans(config: KafkaConfig, consumer: KafkaConsumer) -> bool:
     """Have the group rebalance if there are partitions of the input topic that nobody owns.
 
     Args:
         config: The settings.
         consumer: A member of the group; its next poll joins anew.
+
+    Returns:
+        Whether the group could be asked.
     """
     try:
         orphans = _find(config, consumer.partitions_for_topic(config.input_topic) or set())
     except KafkaError as error:
         log.warning("can't tell whether %s owns all of %s: %s", config.group_id, config.input_topic, error)
-        return
+        return False
     if orphans:
         log.warning("nobody owns %s%s: the group is asked to rebalance", config.input_topic, sorted(orphans))
         consumer._coordinator.request_rejoin()
+    return True
 
 
 def _find(config: KafkaConfig, partitions: set[int]) -> set[int]:
-    admin = KafkaAdminClient(**client_options(config))
+    admin = KafkaAdminClient(**client_options(config), bootstrap_timeout_ms=BOOTSTRAP_MS)
     try:
         group = admin.describe_groups([config.group_id])[config.group_id]
     finally:

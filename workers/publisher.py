@@ -47,6 +47,11 @@ Offsets = dict[TopicPartition, OffsetAndMetadata]
 
 NO_EPOCH = -1
 
+LEFT_OUT = ("without its value", "without its value, key and headers")
+"""What is left out of a dead letter that its topic refuses as too large, the first and the second time."""
+NUM_OWN_HEADERS = 8
+"""The last headers of a dead letter are those that say why it is one (INTERFACES section 3)."""
+
 REFUSALS = (
     MessageSizeTooLargeError,
     # The group has another generation: the next poll joins it, and says which partitions are still ours.
@@ -102,7 +107,7 @@ class Publisher:
         self._transactional_id = identity if config.delivery == "exactly_once" else None
         self._consumer = consumer
         self._topics = config.output_topic, config.dead_letter_topic
-        self._too_large: set[tuple[int, int]] = set()
+        self._too_large: dict[tuple[int, int], int] = {}
         self._producer = self._open_producer()
 
     def publish(self, batch: Batch, marks: Mapping[int, Mark]) -> bool:
@@ -173,8 +178,7 @@ class Publisher:
         for partition, entries in batch.items():
             for entry in entries:
                 answer = entry.future.result()
-                if (partition, entry.offset) in self._too_large:
-                    answer = _without_value(answer)
+                answer = _shortened(answer, self._too_large.get((partition, entry.offset), 0))
                 topic = self._topics[answer.failure is not None]
                 receipt = self._send_one(topic, answer, partition if keeps_partition[topic] else None)
                 sent.append(Sent(partition, entry.offset, answer, receipt))
@@ -201,21 +205,47 @@ class Publisher:
         return num_partitions == len(self._producer.partitions_for(self._config.input_topic))
 
     def _note_too_large(self, sent: Sequence[Sent]) -> None:
-        """Remember dead letters that their topic does not take as they are, lest they stop the partition."""
-        for one in sent:
-            if not isinstance(one.receipt.exception, MessageSizeTooLargeError):
-                continue
-            place = f"{self._config.input_topic}[{one.partition}] {one.offset}"
-            if one.answer.failure is None or one.answer.value is None:
-                raise one.receipt.exception
-            topic = self._config.dead_letter_topic
-            log.error("%s: too large for %s (max.message.bytes): goes there without its value", place, topic)
-            self._too_large.add((one.partition, one.offset))
+        """Remember a dead letter that its topic does not take as it is, lest it stop the partition.
+
+        The broker refuses a whole batch of the client's; the largest in it is to blame. Others follow.
+
+        Raises:
+            MessageSizeTooLargeError: It is an event, or a dead letter of which nothing more can be left out.
+        """
+        refused = [one for one in sent if isinstance(one.receipt.exception, MessageSizeTooLargeError)]
+        if not refused:
+            return
+        one = max(refused, key=lambda one: _num_bytes(one.answer))
+        place = one.partition, one.offset
+        times = self._too_large.get(place, 0) + 1
+        if one.answer.failure is None or times > len(LEFT_OUT):
+            raise one.receipt.exception
+        named, topic = (
+            f"{self._config.input_topic}[{one.partition}] {one.offset}",
+            self._config.dead_letter_topic,
+        )
+        left_out = LEFT_OUT[times - 1]
+        log.error("%s: too large for %s (max.message.bytes): goes there %s", named, topic, left_out)
+        self._too_large[place] = times
 
 
-def _without_value(answer: Answer) -> Answer:
+def _num_bytes(answer: Answer) -> int:
+    headers = sum(len(name) + len(value) for name, value in answer.headers)
+    return len(answer.key or b"") + len(answer.value or b"") + headers
+
+
+def _shortened(answer: Answer, times: int) -> Answer:
+    """A dead letter that its topic has refused as too large, so often.
+
+    What is left out can't be replayed: `dlq-value-bytes` says so.
+    """
+    if times == 0:
+        return answer
     size = ("dlq-value-bytes", str(len(answer.value or b"")).encode())
-    return Answer(answer.key, None, (*answer.headers, size), answer.failure)
+    if times == 1:
+        return Answer(answer.key, None, (*answer.headers, size), answer.failure)
+    ours = tuple(header for header in answer.headers if header[0].startswith("dlq-"))
+    return Answer(None, None, (*ours[-NUM_OWN_HEADERS:], size), answer.failure)
 
 
 def _named(offsets: Offsets) -> str:

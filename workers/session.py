@@ -9,6 +9,7 @@ answered.
 
 import concurrent.futures
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -40,6 +41,8 @@ POLL_S = 0.05
 """Longest wait for records; finished answers and the wish to stop wait no longer than that."""
 MAX_REVOKE_SHARE = 0.5
 """How much of `kafka.max_poll_interval_s` a revocation may take: the group throws out who takes longer."""
+ORPHANS_AGAIN_S = 5.0
+"""Wait before the group is asked again who owns what, when it could not be asked."""
 DRAIN_POLL_S = 0.1
 """How often a drain looks at the clock, and waits before it tries a refused transaction again."""
 
@@ -47,7 +50,8 @@ DRAIN_POLL_S = 0.1
 class Session:
     """A member of the group and its producer.
 
-    `progress` says what it is doing; any thread may read it.
+    `progress` says what it is doing, and `beat_s` when it last gave a sign of life, on the monotonic clock; any
+    thread may read them.
 
     Args:
         settings: The settings.
@@ -83,7 +87,9 @@ class Session:
         self._publish_at_s = 0.0
         self._num_events = 0
         self._num_dead_letters = 0
-        self._has_looked_for_orphans = False
+        self._look_for_orphans_at_s = 0.0
+        self._num_sharing = 0
+        self.beat_s = time.monotonic()
         self._consumer = open_consumer(self._config, identity, self._flow.max_in_flight_bytes)
         self._places = Places(self._consumer, self._config.input_topic)
         self._poller = Poller(self._consumer)
@@ -106,6 +112,7 @@ class Session:
             BrokenInvariantError: Going on could lose or double records.
         """
         while not is_over():
+            self.beat_s = time.monotonic()
             self._poll()
             if time.monotonic() >= self._publish_at_s:
                 with self._lock:
@@ -113,9 +120,9 @@ class Session:
                     self._let_go_if_halted()
             self.progress = self._look()
             self._report.state(self.progress.partitions, self._windows, self.progress.halted_by is not None)
-            if self.progress.is_member and not self._has_looked_for_orphans:
-                self._has_looked_for_orphans = True
-                adopt_orphans(self._config, self._consumer)
+            if self.progress.is_member and time.monotonic() >= self._look_for_orphans_at_s:
+                is_told = adopt_orphans(self._config, self._consumer)
+                self._look_for_orphans_at_s = math.inf if is_told else time.monotonic() + ORPHANS_AGAIN_S
         with self._lock:
             self._finish(self._windows.partitions, self._flow.drain_timeout_s)
 
@@ -151,9 +158,19 @@ class Session:
         log.info("%s assigned", self._places.named(partitions))
 
     def _poll(self) -> None:
+        self._share()
         polled = self._poller.poll(POLL_S, self._make_room())
         with self._lock:
             self._take_in(polled)
+
+    def _share(self) -> None:
+        """Have partitions that were alone make room for new ones: a slow one must not hold the place of all."""
+        owned = self._places.owned()
+        if len(owned) > self._num_sharing:
+            with self._lock:
+                for partition, next_offset in self._windows.trim(owned).items():
+                    self._places.seek(partition, next_offset)
+        self._num_sharing = len(owned)
 
     def _go_on(self) -> None:
         """Read the partitions that stay while others are revoked: the thread that polls waits for that."""
@@ -247,6 +264,7 @@ class Session:
                 timeout=min(DRAIN_POLL_S, budget.remaining_s()),
                 return_when=concurrent.futures.FIRST_COMPLETED,
             )
+            self.beat_s = time.monotonic()
             if not self._publish():
                 time.sleep(DRAIN_POLL_S)
             meanwhile()

@@ -140,6 +140,26 @@ class Windows(Generic[T_co]):
             return Plan(frozenset(), 0)
         return Plan(frozenset(polled), min(*polled.values(), max(1, free_bytes // self._largest_bytes), free))
 
+    def trim(self, assigned: Collection[int]) -> dict[int, int]:
+        """Give back what a partition holds beyond its share, the newest first, when there are more partitions now.
+
+        Returns:
+            For each partition that gave something back, the offset to go on at.
+        """
+        share = max(1, self.max_records // max(1, len(assigned)))
+        byte_share = self.max_bytes // max(1, len(assigned))
+        given_back: dict[int, int] = {}
+        for partition in self.partitions:
+            window = self._entries[partition]
+            num_bytes = sum(entry.num_bytes for entry in window)
+            while len(window) > 1 and (len(window) > share or num_bytes > byte_share):
+                entry = window.pop()
+                num_bytes -= entry.num_bytes
+                self._forget(entry)
+                entry.future.cancel()
+                given_back[partition] = entry.offset
+        return given_back
+
     def add(self, partition: int, entry: Entry[T_co]) -> None:
         """Take in a record.
 

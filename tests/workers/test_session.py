@@ -299,6 +299,27 @@ def test_a_partition_that_is_stuck_holds_neither_the_others_nor_memory(
         assert_each_answered_once(topics, 200)
 
 
+def test_a_stuck_partition_makes_room_for_partitions_that_come_later(
+    kafka_broker: KafkaBroker, submit: Submit
+) -> None:
+    """It was alone and holds all that may be held; another member has died, and its partitions come."""
+    topics = make_topics(kafka_broker, 4)
+    topics.send(numbered(400, 4))
+    release = threading.Event()
+
+    def stuck(record: Record) -> "Future[Answer]":
+        return submit(record) if record.partition != 0 or release.is_set() else Future()
+
+    with consuming(settings(topics), lambda _: Future(), "other") as other:
+        wait_until(lambda: other.session.progress.partitions == (0, 1, 2, 3), "the other has all")
+        with consuming(settings(topics, max_in_flight_segments=8), stuck) as running:
+            wait_until(lambda: len(running.session.progress.partitions) == 2, "each has two")
+            other.kill()
+            wait_until(lambda: running.session.progress.partitions == (0, 1, 2, 3), "all have come", 60)
+            wait_for_events(running, 300)
+            release.set()
+
+
 def test_dead_letters_keep_key_value_and_headers(kafka_broker: KafkaBroker) -> None:
     topics = make_topics(kafka_broker, 2)
     messages = [
@@ -333,7 +354,8 @@ def test_a_dead_letter_that_its_topic_does_not_take_does_not_stop_the_partition(
     kafka_broker: KafkaBroker,
 ) -> None:
     topics = make_topics(kafka_broker, 1, max_message_bytes={"segments": 4_000_000})
-    topics.send([Message(0, b"key", bytes(2_000_000)), Message(0, b"key", b"small")])
+    wordy = Message(0, b"key", b"value", (("words", bytes(2_000_000)),))
+    topics.send([Message(0, b"key", bytes(2_000_000)), wordy, Message(0, b"key", b"small")])
 
     def refuse(record: Record) -> "Future[Answer]":
         future: Future[Answer] = Future()
@@ -342,6 +364,10 @@ def test_a_dead_letter_that_its_topic_does_not_take_does_not_stop_the_partition(
         return future
 
     with consuming(settings(topics), refuse):
-        large, small = topics.dead_letters(2)
+        large, headless, small = topics.dead_letters(3)
     assert (large.value, dict(large.headers)["dlq-value-bytes"]) == (None, b"2000000")
+    assert (headless.key, headless.value) == (None, b"")
+    assert "words" not in dict(headless.headers)
+    assert dict(headless.headers)["dlq-source-offset"] == b"1"
+    assert dict(headless.headers)["dlq-value-bytes"] == b"5"
     assert small.value == b"small"

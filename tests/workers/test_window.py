@@ -169,3 +169,26 @@ class Delivery(RuleBasedStateMachine):
 
 
 TestDelivery = Delivery.TestCase
+
+
+def test_a_partition_that_was_alone_makes_room_for_new_ones() -> None:
+    windows: Windows[int] = Windows(8, 10**9)
+    entries = [entry(offset) for offset in range(8)]
+    for one in entries:
+        windows.add(0, one)
+    assert windows.plan([0, 1, 2, 3]).partitions == frozenset()
+    assert windows.trim([0, 1, 2, 3]) == {0: 2}
+    assert windows.num_records == 2
+    assert [one.future.cancelled() for one in entries if isinstance(one.future, Future)] == [False] * 2 + [
+        True
+    ] * 6
+    assert windows.plan([0, 1, 2, 3]).partitions == {1, 2, 3}
+    assert windows.trim([0, 1, 2, 3]) == {}
+
+
+def test_a_partition_keeps_its_head_however_small_its_share_of_bytes() -> None:
+    windows: Windows[int] = Windows(100, 1000)
+    for offset in range(3):
+        windows.add(0, entry(offset, num_bytes=900))
+    assert windows.trim([0, 1, 2, 3]) == {0: 1}
+    assert (windows.num_records, windows.num_bytes) == (1, 900)
