@@ -73,6 +73,8 @@ class Brake:
 
     def settle(self, admitted: Admitted) -> None:
         """The admitted part is out; beyond it the brake is on, if a cap says so."""
+        if not admitted.batch and admitted.breach is None:
+            return  # nothing was counted: what was released meanwhile stays so
         self._caps = admitted.caps
         if admitted.breach is not None:
             self.reason = str(admitted.breach)

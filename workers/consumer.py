@@ -22,6 +22,7 @@ from kafka.errors import KafkaError
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from pipelines.deadline import Deadline
 from pipelines.errors import ConfigError, Stage
 from workers.attempts import Attempts
 from workers.brake import Brake
@@ -47,6 +48,10 @@ Result = TypeVar("Result")
 
 MAX_NAME = 249
 """Kafka's limit for a group instance id."""
+RESUME_S = 5.0
+"""Longest wait for a halted consumer to go on."""
+STUCK_S = 60.0
+"""How much longer than its longest known waits a consumer may give no sign of life."""
 RECONNECT_S = 1.0
 """Wait between attempts to reach a broker that is away."""
 
@@ -121,11 +126,32 @@ class SegmentConsumer:
         )
 
     async def resume(self) -> Status:
-        """Go on where dead letters past a cap have halted it, with none counted, and say that it does."""
+        """Go on where dead letters past a cap have halted it, with none counted, and say that it does.
+
+        One that halts again at once says that.
+        """
         self._brake.release()
+        deadline = Deadline.after(RESUME_S)
         while (status := await self.status()).halted_by is not None and not status.is_done:
+            if deadline.remaining_s() <= 0:
+                break
             await asyncio.sleep(0.02)
         return status
+
+    async def check_health(self) -> None:
+        """Serve asks this every second, and replaces a replica that raises.
+
+        Raises:
+            RuntimeError: The thread that owns the Kafka clients has been stuck for longer than anything that it
+                waits for may take.
+        """
+        session, settings = self._session, self._settings
+        if session is None or not self._thread.is_alive():
+            return
+        kafka, flow = settings.kafka, settings.flow
+        longest_s = STUCK_S + flow.drain_timeout_s + kafka.request_timeout_s
+        if time.monotonic() - session.beat_s > longest_s:
+            raise RuntimeError(f"{self._identity} has been stuck for more than {longest_s:g} s")
 
     async def stop(self) -> Status:
         """Begin to drain, and say at once how far it is."""

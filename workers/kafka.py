@@ -33,6 +33,8 @@ MAX_FETCH_SHARE = 1 / 16
 """The same as a share of the byte budget: sixteen partitions fetch at most a second budget ahead."""
 FETCH_MAX_BYTES = 50 * 2**20
 """Most that one answer of the broker holds (the client's own default)."""
+LEAVE_TIMEOUT_MS = 3000
+"""A broker that is away is not waited for by who leaves: the session time-out tells the group."""
 MAX_MESSAGE_BYTES = 2**30
 """The topic's limit decides, not the client's 1 MiB: a dead letter is as large as its segment."""
 
@@ -103,7 +105,8 @@ def remove_member(config: KafkaConfig, identity: str, member_id: str) -> None:
     """
     member = MemberToRemove(member_id=member_id, group_instance_id=identity)
     try:
-        admin = KafkaAdminClient(**client_options(config))
+        # Within the margin that a replica has for leaving.
+        admin = KafkaAdminClient(**client_options(config), bootstrap_timeout_ms=LEAVE_TIMEOUT_MS)
         admin.remove_group_members(config.group_id, [member])
         admin.close()
     except KafkaError as error:

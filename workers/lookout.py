@@ -13,6 +13,8 @@ Found = TypeVar("Found")
 
 LOOK_S = 1.0
 """How often it is asked."""
+LAST_LOOK_S = 1.0
+"""Longest wait for a question that is under way when a signal ends the wait: it must not hold up the drain."""
 
 
 def look_until(ask: Callable[[], Found | None]) -> Found:
@@ -44,4 +46,4 @@ def look_until(ask: Callable[[], Found | None]) -> Found:
         return found.get()
     finally:
         over.set()
-        thread.join()
+        thread.join(timeout=LAST_LOOK_S)
