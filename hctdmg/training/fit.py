@@ -171,7 +171,7 @@ def _objective(
     loss = task_loss(answer.prediction_BK.float(), truth_BK, data.task) + answer.extra_loss.float()
     if not answer.unimodal or not config.unimodal_weight:
         return loss
-    truths = {name: truth_BK for name in answer.unimodal}
+    truths = dict.fromkeys(answer.unimodal, truth_BK)
     for name, label_N in split.unimodal.items():
         truths[name] = torch.from_numpy(label_N[chosen_B])[:, None].to(truth_BK.device)
     weights_N = answer.weights_N if config.unimodal_weighting == "gate" else None
