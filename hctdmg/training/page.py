@@ -26,7 +26,7 @@ class Table:
 
     Attributes:
         columns: Their headings.
-        rows: As many cells each; a float is shown with four significant digits, None as a dash.
+        rows: As many cells each; a float is shown with four significant digits, None as a hyphen.
         caption: Above it.
     """
 
@@ -99,7 +99,7 @@ def _template() -> jinja2.Template:
 
 def _show(cell: Cell) -> str:
     if cell is None:
-        return "–"
+        return "-"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
