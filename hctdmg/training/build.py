@@ -37,13 +37,9 @@ def build_network(
     Raises:
         TrainingError: There is no such model, or it can't be built like this.
     """
-    kernels = {
-        one: DEFAULT_KERNEL_SIZE if kernel_sizes is None else kernel_sizes.get(one, DEFAULT_KERNEL_SIZE)
-        for one in data.widths
-    }
     torch.manual_seed(seed)
     try:
-        modalities = tuple(ModalityConfig(one, width, kernels[one]) for one, width in data.widths.items())
+        modalities = modalities_of(data, kernel_sizes or {})
         if name == OWN:
             return HctDmg(ModelConfig(modalities, data.label_names, **(settings or {})))
         if settings:
@@ -53,6 +49,14 @@ def build_network(
         return Standardised(build(name, modalities, num_outputs(data), num_steps(data)), data.widths)
     except ValueError as error:
         raise TrainingError(str(error)) from None
+
+
+def modalities_of(data: Dataset, kernel_sizes: Mapping[str, int]) -> tuple[ModalityConfig, ...]:
+    """The data set's modalities in its order, each with its kernel, 3 where it isn't named."""
+    return tuple(
+        ModalityConfig(name, width, kernel_sizes.get(name, DEFAULT_KERNEL_SIZE))
+        for name, width in data.widths.items()
+    )
 
 
 def num_outputs(data: Dataset) -> int:
@@ -77,4 +81,4 @@ def model_fields() -> dict[str, Any]:
     }
 
 
-__all__ = ["NAMES", "OWN", "build_network", "model_fields", "num_outputs", "num_steps"]
+__all__ = ["NAMES", "OWN", "build_network", "modalities_of", "model_fields", "num_outputs", "num_steps"]

@@ -57,7 +57,10 @@ def fit(
     """
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    network.to(config.device)
+    try:
+        network.to(config.device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"device {config.device!r} can't be used ({error}): leave it out") from None
     rows = _usable(data)
     standardise(network, data.splits["train"])
     state = _begin(network, config)

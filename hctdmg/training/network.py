@@ -113,23 +113,53 @@ def usable_rows(split: Split) -> npt.NDArray[np.int64]:
     return np.flatnonzero(split.present_NM.any(axis=1))
 
 
-def predict_split(network: nn.Module, split: Split, batch_size: int = 64) -> npt.NDArray[np.float32]:
-    """(N, K) raw outputs of the fused head, in evaluation mode; NaN for a sample without any modality.
+@dataclass(frozen=True)
+class Heads:
+    """Raw outputs of a split's samples; NaN where a sample has nothing that the head could read.
 
-    Regression: location first. Classes and yes-or-no: logits. The network's mode is as before afterwards.
+    Attributes:
+        fused_NK: Regression: location first; classes and yes-or-no: logits.
+        unimodal: (N, K) of each modality's own head; empty where the network has none.
+    """
+
+    fused_NK: npt.NDArray[np.float32]
+    unimodal: Mapping[str, npt.NDArray[np.float32]]
+
+
+def read_heads(network: nn.Module, split: Split, batch_size: int = 64) -> Heads:
+    """Run a network over a split in evaluation mode; its mode is as before afterwards.
+
+    Raises:
+        ValueError: No sample has any modality.
     """
     was_training, device = network.training, device_of(network)
     network.eval()
     rows_N = usable_rows(split)
-    found: list[npt.NDArray[np.float32]] = []
+    if not len(rows_N):
+        raise ValueError(f"none of {split.num_samples} samples has any modality: nothing to predict")
+    heads: dict[str, list[Tensor]] = {}
     with torch.inference_mode():
         for begin in range(0, len(rows_N), batch_size):
-            batch = split.batch(rows_N[begin : begin + batch_size].tolist()).to(device)
-            found.append(ask(network, batch).prediction_BK.float().cpu().numpy())
+            batch = split.batch(rows_N[begin : begin + batch_size].tolist())
+            answer = ask(network, batch.to(device))
+            heads.setdefault("", []).append(answer.prediction_BK.float().cpu())
+            for name, raw_BK in answer.unimodal.items():
+                is_absent_B1 = ~batch.masks[name].any(dim=1, keepdim=True)
+                heads.setdefault(name, []).append(raw_BK.float().cpu().masked_fill(is_absent_B1, torch.nan))
     network.train(was_training)
-    if not found:
-        raise ValueError(f"none of {split.num_samples} samples has any modality: nothing to predict")
-    said = np.concatenate(found)
-    prediction_NK = np.full((split.num_samples, said.shape[1]), np.nan, np.float32)
-    prediction_NK[rows_N] = said
-    return prediction_NK
+    found = {name: _spread(torch.cat(parts).numpy(), rows_N, split) for name, parts in heads.items()}
+    return Heads(found.pop(""), found)
+
+
+def predict_split(network: nn.Module, split: Split, batch_size: int = 64) -> npt.NDArray[np.float32]:
+    """(N, K) raw outputs of the fused head: `read_heads(...).fused_NK`."""
+    return read_heads(network, split, batch_size).fused_NK
+
+
+def _spread(
+    said_RK: npt.NDArray[np.float32], rows_R: npt.NDArray[np.int64], split: Split
+) -> npt.NDArray[np.float32]:
+    """The rows that were asked among all rows of the split, the others NaN."""
+    raw_NK = np.full((split.num_samples, said_RK.shape[1]), np.nan, np.float32)
+    raw_NK[rows_R] = said_RK
+    return raw_NK
