@@ -84,7 +84,7 @@ def test_what_can_not_be_compared_is_refused(predicted: np.ndarray, truth: np.nd
         sentiment_scores(predicted, truth)
 
 
-def test_classes_and_emotions_have_intervals_that_are_the_same_again() -> None:
+def test_classes_and_emotions_have_intervals() -> None:
     rng = np.random.default_rng(4)
     truth_N = rng.integers(0, 3, size=60)
     guess_N = np.where(rng.uniform(size=60) < 0.7, truth_N, rng.integers(0, 3, size=60))
@@ -100,7 +100,7 @@ def test_classes_and_emotions_have_intervals_that_are_the_same_again() -> None:
     p = scores["accuracy"].value
     width = (scores["accuracy"].upper or 0) - (scores["accuracy"].lower or 0)
     assert width == pytest.approx(3.92 * (p * (1 - p) / 60) ** 0.5, rel=0.15)
-    said_NK, true_NK = (guess_N[:, None] == np.arange(2)), (truth_N[:, None] == np.arange(2))
-    once, again = (emotion_scores(said_NK, true_NK, ("a", "b"), with_intervals=True) for _ in range(2))
-    assert once == again
-    assert all(s.lower is not None and s.lower <= s.value for pair in once.values() for s in pair)
+    said_N1, true_N1 = guess_N[:, None] == 0, truth_N[:, None] == 0
+    for score in emotion_scores(said_N1, true_N1, ("a",), with_intervals=True)["a"]:
+        assert score.lower is not None
+        assert score.lower <= score.value
