@@ -61,11 +61,13 @@ def answer(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def widened(batch: Batch, padding: int) -> Batch:
-    """More padding, and in it what no model may look at."""
-    return Batch(
-        {name: nn.functional.pad(x, (0, 0, 0, padding), value=9.0) for name, x in batch.features.items()},
-        {name: nn.functional.pad(mask, (0, padding)) for name, mask in batch.masks.items()},
-    )
+    """More padding, and in all of it what no model may look at."""
+    masks = {name: nn.functional.pad(mask, (0, padding)) for name, mask in batch.masks.items()}
+    features = {
+        name: nn.functional.pad(x, (0, 0, 0, padding)).masked_fill(~masks[name][..., None], 9.0)
+        for name, x in batch.features.items()
+    }
+    return Batch(features, masks)
 
 
 def test_sizes_are_pinned_and_near_what_was_published() -> None:
