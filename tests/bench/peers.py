@@ -112,9 +112,9 @@ def measure(name: str, data: Dataset, num_epochs: int) -> dict[str, float]:
 def as_table(record: Mapping[str, Any]) -> str:
     """The record as Markdown."""
     settings, models = record["settings"], record["models"]
+    how = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in settings.items() if name != "seed")
     lines = [
-        f"`{record['command']}`: {settings['training_samples']} training samples, {settings['epochs']} epochs, "
-        + f"seed {settings['seed']}, {settings['test_samples']} test samples; {record['machine']}.",
+        f"`{record['command']}`: {how}, seed {settings['seed']}; {record['machine']}.",
         "",
         "| Model | Parameters here | Training, CPU s | Acc2 | Floor | Margin | MAE | Floor |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
