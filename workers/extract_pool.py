@@ -38,8 +38,7 @@ def extract_here(rows: Sequence[Row], recipe: Recipe, num_processes: int) -> Ite
         try:
             yield from _in_pool(waiting, running, recipe, min(num_processes, len(waiting)))
         except BrokenProcessPool:
-            for row in running.values():
-                yield _alone(row, recipe)
+            yield from _one_by_one(deque(running.values()), recipe)
 
 
 def _in_pool(
@@ -65,15 +64,19 @@ def _in_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _alone(row: Row, recipe: Recipe) -> Outcome:
-    with _pool(recipe, 1) as pool:
-        try:
-            return pool.submit(_extract, row).result()
-        except BrokenProcessPool:
-            return Outcome(
-                row.line,
-                reason=f"extract: its process died, or hung for more than {recipe.deadline_s + GRACE_S:g} s",
-            )
+def _one_by_one(waiting: deque[Row], recipe: Recipe) -> Iterator[Outcome]:
+    """Whoever is alone when the process dies has killed it."""
+    reason = f"extract: its process died, or hung for more than {recipe.deadline_s + GRACE_S:g} s"
+    while waiting:
+        with _pool(recipe, 1) as pool:
+            is_alive = True
+            while waiting and is_alive:
+                row = waiting.popleft()
+                try:
+                    yield pool.submit(_extract, row).result()
+                except BrokenProcessPool:
+                    is_alive = False
+                    yield Outcome(row.line, reason=reason)
 
 
 def _pool(recipe: Recipe, num_processes: int) -> ProcessPoolExecutor:
