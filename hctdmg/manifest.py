@@ -17,6 +17,8 @@ from hctdmg.contract import FeatureContract
 
 FORMAT: Literal["hctdmg-checkpoint"] = "hctdmg-checkpoint"
 FORMAT_VERSION = 1
+PEER_FORMAT: Literal["hctdmg-peer"] = "hctdmg-peer"
+"""Of the models that HCT-DMG is compared with (`hctdmg.training.peer_checkpoint`), which are never served."""
 
 
 class CheckpointError(ValueError):
@@ -99,6 +101,10 @@ def manifest_from_json(text: bytes) -> Manifest:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"manifest is not JSON: {error}") from None
+    if isinstance(value, dict) and value.get("format") == PEER_FORMAT:
+        raise CheckpointError(
+            f"holds {value.get('model')!r}, a model to compare HCT-DMG with: it can be evaluated, nothing else"
+        )
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise CheckpointError(f'manifest has no "format": "{FORMAT}"; is this another program\'s checkpoint?')
     if value.get("format_version") != FORMAT_VERSION:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workers import cli_data, cli_offline
+from workers import cli_data, cli_offline, cli_train
 from workers.cli_config import config_app
 from workers.cli_dlq import dlq_app
 from workers.cli_options import (
@@ -268,6 +268,8 @@ def _doctor(
 
 
 app.command("extract")(cli_offline.extract)
+app.command("train")(cli_train.train)
+app.command("evaluate")(cli_train.evaluate)
 app.command("export")(cli_offline.export)
 
 
