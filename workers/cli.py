@@ -267,6 +267,7 @@ def _doctor(
     return doctor(settings, config is not None or bootstrap_servers is not None, as_json)
 
 
+app.command("extract")(cli_offline.extract)
 app.command("train")(cli_train.train)
 app.command("evaluate")(cli_train.evaluate)
 app.command("export")(cli_offline.export)
