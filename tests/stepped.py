@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from kafka import TopicPartition
@@ -103,6 +103,11 @@ class Process:
         self._is_killed = True
         while self.is_alive:
             self.step()
+
+    def hear(self) -> None:
+        """The client hears by a heartbeat whether it is still a member, whatever the process does."""
+        if self.session is not None:
+            cast("ModelConsumer", self.session._consumer).hear()
 
     def pause(self) -> None:
         """Stand still; called by the threads of the process."""
@@ -245,6 +250,11 @@ class ModelConsumer:
         number = "" if self._id is None else str(self._id)
         return ConsumerGroupMetadata(self._group_id, self._generation, number, self._identity, state)
 
+    def hear(self) -> None:
+        """Learn, as by a heartbeat, that the group has thrown this member out."""
+        if self._broker.group.members.get(self._identity) is None:
+            self._id, self._generation = None, -1
+
     def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], timeout_ms: int) -> None:  # noqa: ARG002
         self._process.pause()
         member = Member(self._identity, self._id or 0, self._generation)
@@ -257,15 +267,15 @@ class ModelConsumer:
         self._process.pause()
         self._process.world.clock.sleep(timeout_ms / 1000)
         group = self._broker.group
+        if group.members.get(self._identity) not in (None, self._id) and self._id is not None:
+            raise FencedInstanceIdError
+        self.hear()
+        if self._id is None and self._positions:
+            self._call(self._listener.on_partitions_lost, set(self._positions))
+            self._positions = {}
+            return {}
         if self._id is None:
             self._id = self._broker.register(self._identity)
-            self._generation = -1
-        elif (member := group.members.get(self._identity)) != self._id:
-            if member is not None:
-                raise FencedInstanceIdError
-            self._call(self._listener.on_partitions_lost, set(self._positions))
-            self._positions, self._id = {}, None
-            return {}
         if self._wants_to_join:
             self._wants_to_join = False
             self._broker.begin_rebalance()
