@@ -182,5 +182,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_nan(one) for name, one in value.items()}
     return None if isinstance(value, float) and np.isnan(value) else value
-
-

@@ -32,9 +32,7 @@ def evaluation_page(
     if data.task == "regression" and data.label_range != (-3.0, 3.0):
         low, high = data.label_range
         paragraphs.append(f"Labels run from {low:g} to {high:g}; they are stretched to run from -3 to 3.")
-    sections = [
-        Section("Scores", paragraphs, [score_table(evaluation.scores)], [_answers(evaluation, data)])
-    ]
+    sections = [Section("Scores", paragraphs, [score_table(evaluation.scores)], [_answers(evaluation, data)])]
     if evaluation.flags is not None:
         sections.append(_flag_section(evaluation.flags))
     sections.append(Section("What it rests on", (), [*_grounds(judged, data, source)]))
@@ -82,7 +80,9 @@ def _answers(evaluation: Evaluation, data: Dataset) -> Picture:
     axes = figure.subplots()
     if data.task == "regression":
         axes.plot([-3, 3], [-3, 3], color="0.7", linewidth=1)
-        axes.scatter(evaluation.truth_NK[:, 0], evaluation.predicted_NK[:, 0], s=6, alpha=0.5, rasterized=True)
+        axes.scatter(
+            evaluation.truth_NK[:, 0], evaluation.predicted_NK[:, 0], s=6, alpha=0.5, rasterized=True
+        )
         axes.set(xlabel="label", ylabel="prediction")
         return Picture(svg_of(figure), "Predictions over labels; on the line they are equal.")
     names = list(data.label_names)
