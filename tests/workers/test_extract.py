@@ -214,7 +214,7 @@ def test_a_manifest_that_gives_nothing_is_the_users_mistake(
     assert not (tmp_path / "out" / "features.json").exists()
 
 
-def many_rows(clips: list[Clip], num: int) -> list[Cells]:
+def many_rows(clips: list[Clip], num: int) -> list[tuple[Path, float, float, str, int, str]]:
     """Short stretches, each of its own."""
     splits = ("train", "valid", "test")
     return [
