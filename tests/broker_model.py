@@ -204,6 +204,8 @@ class Broker:
         return {name: frozenset(partitions) for name, partitions in shares.items()}
 
     def _check(self, member: "Member") -> None:
+        if member.generation < 0 and not self.group.members:
+            return  # taken for a client that needs no group
         current = self.group.members.get(member.identity)
         if current is None:
             self.num_incidents += 1
@@ -222,7 +224,7 @@ class Member:
     Attributes:
         identity: Its static name.
         id: Its member id.
-        generation: The generation it has joined.
+        generation: The generation it has joined; negative for none.
     """
 
     identity: str

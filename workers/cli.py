@@ -267,10 +267,8 @@ def _doctor(
     return doctor(settings, config is not None or bootstrap_servers is not None, as_json)
 
 
-app.command("extract")(cli_offline.extract)
-app.command("train")(cli_train.train)
-app.command("evaluate")(cli_train.evaluate)
-app.command("export")(cli_offline.export)
+for _command in (cli_offline.extract, cli_train.train, cli_train.evaluate, cli_offline.export):
+    app.command(_command.__name__)(_command)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Polls a consumer that is a member of a group and pauses partitions, around three faults of kafka-python 3.0.12.
+"""Polls a consumer that is a member of a group and pauses partitions, around four faults of kafka-python 3.0.12.
 
-With each of them it would wait for ever, or join again and again:
+With each of the first three it would wait for ever, or join again and again; with the last, answer records twice:
 
 - What it has fetched of a paused partition is parked, and taken up again once its in-line slot is None. The slot
   of a partition that has been read to its end is empty but not None.
@@ -8,6 +8,8 @@ With each of them it would wait for ever, or join again and again:
   the group has answered. A poll between the two sees nothing changed, and never looks at the answer.
 - The answer to a join is looked at by a poll that waits for it. If it comes between two polls, the next one
   throws it away and joins anew, and with that makes all others join anew.
+- A member that learns in answer to its request to join that the group has thrown it out joins as a new one, and
+  tells nobody that its partitions are lost. It would go on with them where it was, though others have been there.
 
 Knows the client's inner parts. Does not know what is read.
 """
@@ -32,8 +34,11 @@ class Poller:
     def __init__(self, consumer: KafkaConsumer) -> None:
         self._consumer = consumer
         self._is_polling = False
-        self._join = consumer._coordinator._do_join_and_sync_async
-        consumer._coordinator._do_join_and_sync_async = self._join_and_wait_for_a_poll
+        coordinator = consumer._coordinator
+        self._join = coordinator._do_join_and_sync_async
+        coordinator._do_join_and_sync_async = self._join_and_wait_for_a_poll
+        self._reset = coordinator.reset_generation
+        coordinator.reset_generation = self._reset_and_prepare_again
 
     def poll(self, timeout_s: float, max_records: int) -> list[ConsumerRecord]:
         """Wait for records.
@@ -86,6 +91,11 @@ class Poller:
             while not self._is_polling:
                 # Its loop is no asyncio loop; waiting on its clock is the one wait that it offers.
                 await self._consumer._net.sleep(WAIT_S)
+
+    def _reset_and_prepare_again(self, *args: Any, **options: Any) -> None:
+        """The client's own, when it is no member any more; what is done before joining tells of lost partitions."""
+        self._reset(*args, **options)
+        self._consumer._coordinator.rejoining = False
 
 
 def _in_order(batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[ConsumerRecord]:

@@ -4,7 +4,8 @@
     1. begin a transaction
     2. send events and dead letters, each partition's in its order; wait until the broker has each of them
     3. add the next offsets, with the consumer's group generation: a consumer that lost its partitions is
-       refused (KIP-447)
+       refused (KIP-447). One that knows that it is no member does not try: without a generation the broker
+       would take it for a client that needs no group, and not refuse it as long as the group is empty
     4. commit
 If the broker refuses, the producer is replaced by a new one with the same identity, whose first act is to
 abort what the old one left open: nothing of it is ever seen, and the answers stay in the window for another
@@ -31,7 +32,7 @@ from kafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from workers.config import KafkaConfig
 from workers.kafka import open_producer
@@ -104,6 +105,7 @@ class Publisher:
 
     def __init__(self, config: KafkaConfig, identity: str, consumer: KafkaConsumer) -> None:
         self._config = config
+        self._identity = identity
         self._transactional_id = identity if config.delivery == "exactly_once" else None
         self._consumer = consumer
         self._topics = config.output_topic, config.dead_letter_topic
@@ -131,12 +133,16 @@ class Publisher:
             )
             for partition, mark in marks.items()
         }
+        member = self._consumer.group_metadata()
+        if member.generation_id < 0:
+            log.warning("%s not published: %s is no member of the group", _named(offsets), self._identity)
+            return False
         sent: list[Sent] = []
         try:
             if self._transactional_id is None:
                 self._then_commit(batch, offsets, sent)
             else:
-                self._in_transaction(batch, offsets, sent)
+                self._in_transaction(batch, offsets, member, sent)
         except REFUSALS as error:
             log.warning("%s not published: %s", _named(offsets), error)
             self._note_too_large(sent)
@@ -155,10 +161,12 @@ class Publisher:
             producer.init_transactions()
         return producer
 
-    def _in_transaction(self, batch: Batch, offsets: Offsets, sent: list[Sent]) -> None:
+    def _in_transaction(
+        self, batch: Batch, offsets: Offsets, member: ConsumerGroupMetadata, sent: list[Sent]
+    ) -> None:
         self._producer.begin_transaction()
         self._send(batch, sent)
-        self._producer.send_offsets_to_transaction(offsets, self._consumer.group_metadata())
+        self._producer.send_offsets_to_transaction(offsets, member)
         try:
             self._producer.commit_transaction()
         except KafkaError as error:

@@ -33,7 +33,7 @@ from workers.progress import Progress
 from workers.publisher import Batch, Publisher
 from workers.rebalance import Rebalance
 from workers.report import Report, Watch
-from workers.window import Entry, Windows
+from workers.window import BrokenInvariantError, Entry, Windows
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ class Session:
         self._num_dead_letters = 0
         self._look_for_orphans_at_s = 0.0
         self._num_sharing = 0
+        self._member_id = self._taken_in_as = ""
         self.beat_s = time.monotonic()
         self._consumer = open_consumer(self._config, identity, self._flow.max_in_flight_bytes)
         self._places = Places(self._consumer, self._config.input_topic)
@@ -129,11 +130,10 @@ class Session:
     def leave(self) -> None:
         """Leave the group for good, so that others get the partitions at once; undone work is given back."""
         self._windows.drop(self._windows.partitions)
-        member = self._consumer.group_metadata()
         self._consumer.close(autocommit=False)
         self._publisher.close()
         self._rebalance.close()
-        remove_member(self._config, self._identity, member.member_id)
+        remove_member(self._config, self._identity, self._member_id)
 
     def _give_back(self, partitions: Collection[int]) -> None:
         """Finish what is in flight of partitions that go to another member; the group waits for it."""
@@ -185,6 +185,8 @@ class Session:
         return max(1, plan.max_records)
 
     def _take_in(self, polled: Iterable[ConsumerRecord]) -> None:
+        if self._windows.num_records == 0:
+            self._taken_in_as = self._consumer.group_metadata().member_id
         for one in polled:
             # Kafka allows headers without a value; the client can't send such ones on.
             headers = tuple((name, value or b"") for name, value in one.headers)
@@ -199,7 +201,14 @@ class Session:
 
         Returns:
             False when the broker refused for now.
+
+        Raises:
+            BrokenInvariantError: What is in flight was polled by another member than this one is now: others may
+                have answered it in between.
         """
+        member_id = self._consumer.group_metadata().member_id
+        if self._windows.num_records and member_id not in ("", self._taken_in_as):
+            raise BrokenInvariantError(f"{member_id} still has records that {self._taken_in_as} polled")
         admitted = self._brake.admit(self._windows.finished())
         answered = {partition: entries[-1].next_offset for partition, entries in admitted.batch.items()}
         if not self._commit(admitted.batch, answered):
@@ -252,12 +261,17 @@ class Session:
     ) -> int:
         """Wait for what is in flight, publish it, give back what the budget did not suffice for.
 
+        Who is thrown out of the group meanwhile gives all of it back: without joining again, nothing is taken of it.
+
         Returns:
             How many records were given back.
         """
         budget = Deadline.after(budget_s)
         while (
-            (heads := self._windows.heads(partitions)) and budget.remaining_s() > 0 and not self._brake.is_on
+            (heads := self._windows.heads(partitions))
+            and budget.remaining_s() > 0
+            and not self._brake.is_on
+            and self._is_member()
         ):
             concurrent.futures.wait(
                 cast("list[concurrent.futures.Future[Answer]]", [head.future for head in heads]),
@@ -270,9 +284,16 @@ class Session:
             meanwhile()
         return self._windows.drop(partitions)
 
+    def _is_member(self) -> bool:
+        """Whether the group may still take what is published; a rebalance that is under way changes nothing."""
+        return bool(self._consumer.group_metadata().generation_id >= 0)
+
     def _look(self) -> Progress:
+        member = self._consumer.group_metadata()
+        # Who was thrown out has none, and its name may be another's by now: the last one tells it from that.
+        self._member_id = member.member_id or self._member_id
         return Progress(
-            is_member=self._consumer.group_metadata().state is MemberState.STABLE,
+            is_member=member.state is MemberState.STABLE,
             partitions=tuple(sorted(self._places.owned())),
             num_in_flight=self._windows.num_records,
             num_bytes_in_flight=self._windows.num_bytes,

@@ -32,8 +32,8 @@ def contradict_by_labels(split: Split, task: Task) -> Bools | None:
         highest_N = np.where(np.isnan(labels_NM), -np.inf, labels_NM).max(axis=1)
         differ_N: Bools = lowest_N < highest_N
         return differ_N
-    is_negative_N: Bools = (labels_NM < -NEUTRAL_WITHIN).any(axis=1)
-    is_positive_N: Bools = (labels_NM > NEUTRAL_WITHIN).any(axis=1)
+    is_negative_N = np.asarray((labels_NM < -NEUTRAL_WITHIN).any(axis=1))
+    is_positive_N = np.asarray((labels_NM > NEUTRAL_WITHIN).any(axis=1))
     return is_negative_N & is_positive_N
 
 

@@ -80,7 +80,7 @@ def score_flags(
         None where fewer than two modalities were labelled, or no sample has any.
     """
     conflict_N = contradict_by_labels(split, data.task)
-    present_N = split.present_NM.any(axis=1)
+    present_N = np.asarray(split.present_NM.any(axis=1))
     if conflict_N is None or not present_N.any():
         return None
     conflict_N = conflict_N[present_N]

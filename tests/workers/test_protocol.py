@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.broker_model import Broker, Place
-from tests.stepped import VALUES, Held, Process, World
+from tests.model_clients import VALUES
+from tests.stepped import Held, Process, World
 from workers.attempts import Tries
 from workers.config import FlowConfig, KafkaConfig, Settings
 from workers.messages import Answer, Failure, FailureKind, dead_letter
@@ -44,6 +45,7 @@ TROUBLES = [
     "rebalance waits no longer",
     "session times out",
     "transaction times out",
+    "heartbeat",
 ]
 MAX_RECORDS = 20
 MAX_PROCESSES = 4
@@ -121,9 +123,12 @@ class Protocol(RuleBasedStateMachine):
                 process.step()
 
     @precondition(lambda self: self.alive())
-    @rule(data=st.data(), rounds=st.integers(10, 40), number=st.integers(1, 10))
-    def one_sleeps_too_long(self, data: st.DataObject, rounds: int, number: int) -> None:
-        """SIGSTOP, until its session has timed out and others have gone on with its partitions; then SIGCONT."""
+    @rule(data=st.data(), rounds=st.integers(10, 40), number=st.integers(1, 10), is_last=st.booleans())
+    def one_sleeps_too_long(self, data: st.DataObject, rounds: int, number: int, is_last: bool) -> None:
+        """SIGSTOP, until its session has timed out and others have gone on with its partitions; then SIGCONT.
+
+        As the last one, it wakes in a drain, and hears that it is no member of a group that has no others either.
+        """
         sleeper = data.draw(st.sampled_from(self.alive()))
         self.broker.num_incidents += 1
         self.broker.remove(sleeper.identity)
@@ -133,6 +138,16 @@ class Protocol(RuleBasedStateMachine):
                     process.step()
             for held in self.in_work():
                 self.succeed(held)
+        if is_last:
+            for process in self.alive():
+                if process is not sleeper:
+                    process.crash()
+            for name in list(self.broker.group.members):
+                self.broker.remove(name)
+            for name in self.broker.open_transactions:
+                self.broker.time_out(name)
+            sleeper.hear()
+            sleeper.is_stopping = True
         for _ in range(number):
             if sleeper.is_alive:
                 sleeper.step()
@@ -183,6 +198,9 @@ class Protocol(RuleBasedStateMachine):
             case "rebalance waits no longer":
                 broker.num_incidents += 1
                 broker.complete_rebalance(throw_out=True)
+            case "heartbeat":
+                for process in alive:
+                    process.hear()
             case "session times out" if broker.group.members:
                 broker.num_incidents += 1
                 broker.remove(data.draw(st.sampled_from(sorted(broker.group.members))))
