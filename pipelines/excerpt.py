@@ -88,8 +88,7 @@ def excerpt(path: Path, start_s: float, end_s: float | None, config: MediaConfig
     Raises:
         SegmentError: Stage "fetch" when the file can't be read, "decode" when it can't be cut or is too short.
     """
-    if end_s is not None and end_s - start_s > config.max_duration_s:
-        raise _too_long(end_s - start_s, config)
+    _check_length(0.0 if end_s is None else end_s - start_s, config)
     try:
         file = open(path, "rb")  # noqa: SIM115, closed below
     except OSError as error:
@@ -106,9 +105,16 @@ def excerpt(path: Path, start_s: float, end_s: float | None, config: MediaConfig
         copied = _copy(container, tracks, demuxer, origin_s + start_s, until_s, config)
         reached_s = last_s(copied.packets, origin_s) - origin_s
         _check_reached(reached_s, start_s, end_s)
+        _check_length((reached_s if end_s is None else end_s) - start_s, config)
         packets = (copied.leading, [packet for packet, _ in copied.sound])
         data, _ = remux(packets, tracks, muxer, copied.begin_s, is_first=copied.is_first)
     lead_s = origin_s + start_s - copied.begin_s
+    if lead_s > config.max_duration_s:
+        raise SegmentError(
+            "decode",
+            f"the key frame before {start_s:g} s lies {lead_s:.0f} s before it, limit {config.max_duration_s:g} s; "
+            "encode the video with key frames every few seconds (ffmpeg -g)",
+        )
     return Excerpt(data, _span(lead_s, start_s, end_s))
 
 
@@ -183,8 +189,7 @@ def _is_behind(packet: Packet, time_s: float, end_s: float, is_leading: bool) ->
 
 
 def _check_size(copied: _Copied, start_s: float, reached_s: float, config: MediaConfig) -> None:
-    if reached_s - start_s > config.max_duration_s + MAX_SKEW_S:
-        raise _too_long(reached_s - start_s, config)
+    _check_length(reached_s - start_s - MAX_SKEW_S, config)
     if copied.num_bytes > config.max_bytes:
         raise SegmentError(
             "decode",
@@ -193,11 +198,12 @@ def _check_size(copied: _Copied, start_s: float, reached_s: float, config: Media
         )
 
 
-def _too_long(duration_s: float, config: MediaConfig) -> SegmentError:
-    return SegmentError(
-        "decode",
-        f"lasts {duration_s:.1f} s or more, limit {config.max_duration_s:g} s; label shorter stretches",
-    )
+def _check_length(duration_s: float, config: MediaConfig) -> None:
+    if duration_s > config.max_duration_s:
+        raise SegmentError(
+            "decode",
+            f"lasts {duration_s:.1f} s or more, limit {config.max_duration_s:g} s; label shorter stretches",
+        )
 
 
 def _check_reached(reached_s: float, start_s: float, end_s: float | None) -> None:

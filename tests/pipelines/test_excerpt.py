@@ -158,6 +158,8 @@ def test_one_key_frame_in_a_long_file_is_found(folder: Path) -> None:
     path = folder / "one-key.mp4"
     path.write_bytes(write_clip("mp4", Video(num_frames=1000, rate_hz=RATE_HZ, key_frame_every=1000)))
     assert read_number(seen(path, 36.0, 37.0).frames[0].rgb_HW3) == 900
+    with pytest.raises(SegmentError, match=r"lies 36 s before it, limit 30 s"):
+        excerpt(path, 36.0, 37.0, CONFIG.model_copy(update={"max_duration_s": 30.0}))
 
 
 def test_sound_that_ends_early_is_absent_behind_its_end(tmp_path: Path) -> None:
