@@ -9,6 +9,7 @@ Shape suffixes: B samples, T steps, M modalities.
 
 import copy
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -133,8 +134,10 @@ def _identity(network: nn.Module, data: Dataset, config: FitConfig) -> dict[str,
     """What a resumption must share; the number of epochs may grow."""
     settings = dataclasses.asdict(config)
     del settings["num_epochs"]
-    shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-    return {"data_sha256": fingerprint(data), "network": shapes, **settings}
+    # Its settings too, which shapes do not tell: a dropout has none.
+    described = f"{getattr(network, 'config', None)} {network}"
+    model_sha256 = hashlib.sha256(described.encode()).hexdigest()
+    return {"data_sha256": fingerprint(data), "model_sha256": model_sha256, **settings}
 
 
 def _is_over(history: list[FitEpoch], config: FitConfig) -> bool:
