@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from hctdmg.batch import Batch
+from hctdmg.contract import FeatureContract
 from hctdmg.data.errors import DataError
 
 Task = Literal["regression", "classes", "binary"]
@@ -23,6 +24,7 @@ Task = Literal["regression", "classes", "binary"]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
+SplitName = Literal["train", "valid", "test"]
 SPLITS = ("train", "valid", "test")
 
 
@@ -76,6 +78,7 @@ class Dataset:
         label_names: Names of the classes; empty for regression.
         label_range: Least and greatest label that the scale has, for regression.
         warnings: What was put right while reading, each with its count.
+        contract: What a checkpoint that is trained on it demands of extractors; None where nobody can say.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Dataset:
     label_names: tuple[str, ...] = ()
     label_range: tuple[float, float] = (-3.0, 3.0)
     warnings: tuple[str, ...] = ()
+    contract: FeatureContract | None = None
 
     @property
     def widths(self) -> dict[str, int]:

@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from hctdmg.batch import Sample
 from hctdmg.predictor import Prediction, Predictor
+from hctdmg.training.contradictions import true_class
 from hctdmg.training.metrics import auroc, coverage, mean_absolute_error, pearson, sign_accuracy
 from pipelines.deadline import Deadline
 from pipelines.decode import decode
 from pipelines.features import Track
 from pipelines.media import MediaConfig
 from pipelines.segment import Segment
-from pipelines.starter.calibrate import can_agree, true_class
+from pipelines.starter.calibrate import can_agree
 from pipelines.starter.corpus import Passage
 from pipelines.starter.mixture import Scene, scenes_of
 from pipelines.starter.world import SHIFTED, Feeling, World
