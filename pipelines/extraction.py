@@ -75,7 +75,7 @@ class RowExtractor:
     def __init__(self, recipe: Recipe) -> None:
         contract = recipe.contract
         self._recipe = recipe
-        self._preparer = Preparer(contract, recipe.media)
+        self._preparer = Preparer(contract, _with_lead(recipe.media))
         self._contract_json = json.dumps(dataclasses.asdict(contract), sort_keys=True)
         self._widths = {name: one.width for name, one in contract.modalities.items()}
 
@@ -120,6 +120,12 @@ class RowExtractor:
         )
         deadline = Deadline.after(self._recipe.deadline_s)
         return self._preparer.prepare(IncomingSegment(segment, piece.data), deadline, piece.span).features
+
+
+def _with_lead(media: MediaConfig) -> MediaConfig:
+    """Limits on what is decoded: a stretch, and as much again from the key frame before it."""
+    doubled = {"max_duration_s": 2 * media.max_duration_s, "max_frames": 2 * media.max_frames}
+    return media.model_copy(update=doubled)
 
 
 def _file_sha256(path: Path) -> str:

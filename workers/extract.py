@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hctdmg.contract import Alignment
+from hctdmg.contract import Alignment, FeatureContract
 from hctdmg.data.dataset import SPLITS
 from hctdmg.data.own import Example, FeatureSet, save_features
 from pipelines.errors import ConfigError
@@ -72,12 +72,13 @@ def extract(request: Request) -> int:
     recipe = Recipe(
         request.out.resolve(), request.alignment, settings.media, settings.flow.segment_deadline_s
     )
+    contract = recipe.contract  # here, so that what can't be loaded is one error, not one of each process
     for warning in manifest.warnings:
         note(f"warning: {warning}")
     for row in manifest.bad:
         _tell(request, row.line, row.path, "skipped", row.reason)
     outcomes = _outcomes(request, manifest, recipe)
-    features = _feature_set(request, manifest, recipe, outcomes)
+    features = _feature_set(request, manifest, contract, outcomes)
     skipped = _skipped(manifest, outcomes)
     report = _report(request, manifest, outcomes, features, skipped, time.monotonic() - begun_s)
     text = json.dumps(report, indent=1, ensure_ascii=False)
@@ -133,7 +134,7 @@ def _tell(request: Request, line: int, name: str, status: str, reason: str | Non
 
 
 def _feature_set(
-    request: Request, manifest: Labelled, recipe: Recipe, outcomes: Mapping[int, Outcome]
+    request: Request, manifest: Labelled, contract: FeatureContract, outcomes: Mapping[int, Outcome]
 ) -> FeatureSet:
     examples = tuple(
         Example(row.id, row.split, row.labels, stored)
@@ -147,7 +148,7 @@ def _feature_set(
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     return FeatureSet(
-        recipe.contract,
+        contract,
         manifest.task,
         manifest.label_names,
         (LEAST, MOST),

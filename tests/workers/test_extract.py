@@ -214,7 +214,7 @@ def test_a_manifest_that_gives_nothing_is_the_users_mistake(
     assert not (tmp_path / "out" / "features.json").exists()
 
 
-def many_rows(clips: list[Clip], num: int) -> list[Cells]:
+def many_rows(clips: list[Clip], num: int) -> list[tuple[Path, float, float, str, int, str]]:
     """Short stretches, each of its own."""
     splits = ("train", "valid", "test")
     return [
@@ -285,8 +285,8 @@ def test_a_process_that_dies_takes_no_row_with_it(tmp_path: Path, clips: list[Cl
     workers[0].kill()
     assert process.wait(240) == 0
     assert [one.id for one in load_features(out).examples] == [
-        f"{r[0]}#{float(r[1])}-{float(r[2])}" for r in rows
-    ]  # type: ignore[arg-type]
+        f"{path}#{start_s}-{end_s}" for path, start_s, end_s, *_ in rows
+    ]
 
 
 def test_rows_in_which_the_process_hangs_are_given_up(tmp_path: Path, clips: list[Clip]) -> None:
