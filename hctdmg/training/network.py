@@ -113,6 +113,12 @@ def usable_rows(split: Split) -> npt.NDArray[np.int64]:
     return np.flatnonzero(split.present_NM.any(axis=1))
 
 
+def labelled_rows(split: Split) -> npt.NDArray[np.int64]:
+    """Of these, the samples whose label is known."""
+    rows_N = usable_rows(split)
+    return rows_N[~np.isnan(split.labels_NK[rows_N]).any(axis=1)]
+
+
 @dataclass(frozen=True)
 class Heads:
     """Raw outputs of a split's samples; NaN where a sample has nothing that the head could read.

@@ -182,12 +182,14 @@ def test_a_loss_that_is_no_number_stops_it() -> None:
         trained(small_world(), dataclasses.replace(FIT, learning_rate=1e30))
 
 
-def test_a_split_without_samples_is_refused() -> None:
+def test_a_split_without_samples_or_labels_is_refused() -> None:
     data = small_world()
-    empty = {name: mask_NT & False for name, mask_NT in data.splits["valid"].masks.items()}
-    splits = {**data.splits, "valid": dataclasses.replace(data.splits["valid"], masks=empty)}
-    with pytest.raises(TrainingError, match="valid: none of 64 samples has any modality"):
-        trained(dataclasses.replace(data, splits=splits))
+    valid = data.splits["valid"]
+    empty = {name: mask_NT & False for name, mask_NT in valid.masks.items()}
+    unknown_NK = np.full_like(valid.labels_NK, np.nan)
+    for bad in (dataclasses.replace(valid, masks=empty), dataclasses.replace(valid, labels_NK=unknown_NK)):
+        with pytest.raises(TrainingError, match="valid: none of 64 samples has any modality and a label"):
+            trained(dataclasses.replace(data, splits={**data.splits, "valid": bad}))
 
 
 @pytest.mark.parametrize(
