@@ -5,6 +5,7 @@ or heard.
 """
 
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +117,8 @@ def _on_one_clock(
         num_silent = round((sound.start_s - zero_s) * audio_hz)
         silence = np.zeros(max(0, num_silent), dtype=np.float32)
         audio = np.concatenate([silence, sound.samples[max(0, -num_silent) :]])
+        if span.ends_sound and math.isfinite(span.end_s):
+            audio = audio[: round((span.end_s - span.start_s) * audio_hz)]
     frames = pictures.frames if pictures else ()
     return Decoded(
         duration_s=duration_s,

@@ -9,13 +9,14 @@ only what lies shortly before it is read. Knows containers and packets. Does not
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
 
-from pipelines.container import Packet, Tracks, choose_tracks, open_container, seconds
+from pipelines.container import Packet, Tracks, choose_tracks, iterate_packets, open_container, seconds
 from pipelines.cut import MAX_SKEW_S, TOLERANCE_S, begin_s, last_s, timed_packets
 from pipelines.errors import SegmentError
 from pipelines.media import MediaConfig, Span
@@ -71,7 +72,7 @@ class _Copied:
     def add(self, packet: Packet, time_s: float, is_leading: bool) -> None:
         if is_leading:
             self.leading.append(packet)
-        elif self.is_first or time_s >= self.begin_s:
+        else:
             self.sound.append((packet, time_s))
         self.num_bytes += packet.size
 
@@ -97,15 +98,15 @@ def excerpt(path: Path, start_s: float, end_s: float | None, config: MediaConfig
         tracks = choose_tracks(container, config)
         demuxer = container.format.name.split(",")[0]
         muxer = choose_muxer(tracks, demuxer)
-        if muxer is None:
-            file.seek(0)
-            return _whole(file.read(config.max_bytes + 1), start_s, end_s, config)
         origin_s = begin_s(tracks)
+        if muxer is None:
+            reached_s = last_s(iterate_packets(container, tracks), origin_s) - origin_s
+            _check_stretch(start_s, end_s, reached_s, config)
+            return _whole(file, start_s, end_s, config)
         until_s = math.inf if end_s is None else origin_s + end_s
         copied = _copy(container, tracks, demuxer, origin_s + start_s, until_s, config)
         reached_s = last_s(copied.packets, origin_s) - origin_s
-        _check_reached(reached_s, start_s, end_s)
-        _check_length((reached_s if end_s is None else end_s) - start_s, config)
+        _check_stretch(start_s, end_s, reached_s, config)
         packets = (copied.leading, [packet for packet, _ in copied.sound])
         data, _ = remux(packets, tracks, muxer, copied.begin_s, is_first=copied.is_first)
     lead_s = origin_s + start_s - copied.begin_s
@@ -206,18 +207,22 @@ def _check_length(duration_s: float, config: MediaConfig) -> None:
         )
 
 
-def _check_reached(reached_s: float, start_s: float, end_s: float | None) -> None:
+def _check_stretch(start_s: float, end_s: float | None, reached_s: float, config: MediaConfig) -> None:
+    """See that the file goes as far as the stretch."""
     if reached_s <= start_s + TOLERANCE_S:
         raise SegmentError("decode", f"begins at {start_s:g} s, but the file ends at {reached_s:.2f} s")
     if end_s is not None and reached_s < end_s - SLACK_S:
         raise SegmentError("decode", f"ends at {end_s:g} s, but the file ends at {reached_s:.2f} s")
+    _check_length((reached_s if end_s is None else end_s) - start_s, config)
 
 
-def _whole(data: bytes, start_s: float, end_s: float | None, config: MediaConfig) -> Excerpt:
+def _whole(file: BinaryIO, start_s: float, end_s: float | None, config: MediaConfig) -> Excerpt:
+    file.seek(0)
+    data = file.read(config.max_bytes + 1)
     if len(data) > config.max_bytes:
         raise SegmentError(
             "decode",
             f"its codecs can't be copied into another container, and the whole file is larger than "
             f"{config.max_bytes} bytes; encode it as h264 and aac",
         )
-    return Excerpt(data, _span(start_s, start_s, end_s))
+    return Excerpt(data, replace(_span(start_s, start_s, end_s), ends_sound=True))

@@ -55,11 +55,13 @@ class Span:
 
     Attributes:
         start_s: Counted from the object's begin; nothing before it is seen or heard.
-        end_s: No picture from here on is seen. What sounds from here on was left out when the object was cut.
+        end_s: No picture from here on is seen.
+        ends_sound: Whether nothing is heard from `end_s` on; a cut has left that out before, by whole packets.
     """
 
     start_s: float = 0.0
     end_s: float = math.inf
+    ends_sound: bool = False
 
 
 WHOLE = Span()

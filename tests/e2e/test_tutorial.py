@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +54,13 @@ class Walk:
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     folder = tmp_path_factory.mktemp("tutorial")
     steps: list[Ran] = []
     for command in COMMANDS:
         steps.append(run(shlex.split(command), folder))
         assert steps[-1].status == 0, (command, steps[-1].err)
-    yield Walk(folder, steps)
+    return Walk(folder, steps)
 
 
 @pytest.mark.e2e

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -125,6 +126,43 @@ def test_a_stretch_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(SegmentError, match=message):
         excerpt(write(folder, name), start_s, end_s, CONFIG)
+
+
+@pytest.mark.parametrize("sound_late_s", [-4.0, 4.0])
+def test_sound_that_lies_far_from_its_pictures_in_the_file_is_found(
+    folder: Path, sound_late_s: float
+) -> None:
+    source = write(folder, "mp4", tone_from_s=21.0)
+    path = folder / f"apart{sound_late_s:g}.mkv"
+    with (
+        av.open(str(source)) as clip,
+        av.open(str(path), "w", format="matroska", options={"max_interleave_delta": "1"}) as out,
+    ):
+        tracks = {track.index: out.add_stream_from_template(track) for track in clip.streams}
+        packets = [packet for packet in clip.demux() if packet.size]
+        is_late = {track.index: sound_late_s * (track.type == "audio") for track in clip.streams}
+        packets.sort(key=lambda packet: float(packet.dts * packet.time_base) + is_late[packet.stream_index])  # type: ignore[operator]
+        for packet in packets:
+            packet.stream = tracks[packet.stream_index]
+            out.mux_one(packet)
+    for piece in cut(path, 3.0, CONFIG):
+        end_s = piece.start_s + piece.duration_s
+        assert excerpt(path, piece.start_s, end_s, CONFIG).data == piece.data, piece.start_s
+    decoded = seen(path, 19.5, 22.0)
+    assert decoded.audio is not None
+    assert int(np.argmax(np.abs(decoded.audio) > 0.1)) / decoded.audio_hz == pytest.approx(1.5, abs=0.03)
+
+
+def test_a_stretch_of_a_file_that_can_t_be_copied_is_a_span_of_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "phone.wav"
+    path.write_bytes(write_clip("wav", None, Audio(codec="pcm_alaw", duration_s=9, hz=8000, tone_from_s=6.0)))
+    assert excerpt(path, 5.0, 8.0, CONFIG).data == path.read_bytes()
+    decoded = seen(path, 5.0, 8.0)
+    assert decoded.audio is not None
+    assert int(np.argmax(np.abs(decoded.audio) > 0.1)) / decoded.audio_hz == pytest.approx(1.0, abs=0.02)
+    assert len(decoded.audio) == 3 * decoded.audio_hz
+    with pytest.raises(SegmentError, match=r"begins at 20 s, but the file ends at 9\.0"):
+        excerpt(path, 20.0, None, CONFIG)
 
 
 def test_without_pictures_and_without_sound(tmp_path: Path) -> None:
