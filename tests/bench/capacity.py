@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("--assume", action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
     measured, assumed = read_measured(RESULTS), assume(arguments.assume)
-    record = {
+    record: dict[str, Any] = {
         "command": " ".join(["python -m tests.bench.capacity", *sys.argv[1:]]),
         "measured": asdict(measured),
         "assumed": asdict(assumed),
@@ -169,7 +169,7 @@ def main() -> int:
         "variations": variations(measured, assumed),
     }
     (arguments.out / "capacity.json").write_text(json.dumps(record, indent=1) + "\n")
-    for one in record["plans"]:  # type: ignore[attr-defined]
+    for one in record["plans"]:
         print(f"{one['streams']:>10} streams: {one['cpu_nodes']} CPU nodes, {one['partitions']} partitions")
     return 0
 

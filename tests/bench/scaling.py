@@ -70,7 +70,7 @@ class Phase:
     rate_hz: float
 
 
-SPIKE = (Phase(40, 2), Phase(100, 12), Phase(240, 2))
+SPIKE = (Phase(40, 1), Phase(100, 12), Phase(240, 1))
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,8 @@ def plot(samples: list[Sample], phases: tuple[Phase, ...], path: Path) -> None:
     at_s = [one.at_s for one in samples]
     above.plot(at_s, [one.behind_s for one in samples], color="#2f5d8a")
     above.set_ylabel("video behind, s")
-    above.set_title("A load of 2, then 12, then 2 segments a second, of 2 s each", fontsize=10)
+    rates = ", then ".join(f"{phase.rate_hz:g}" for phase in phases)
+    above.set_title(f"A load of {rates} segments a second, of {SEGMENT_S:g} s each", fontsize=10)
     for name, colour in (("FeatureExtractor", "#d9822b"), ("HctDmgReplica", "#4c9f70")):
         running = [one.replicas.get(name, (0, 0))[0] for one in samples]
         wanted = [sum(one.replicas.get(name, (0, 0))) for one in samples]

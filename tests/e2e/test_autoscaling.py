@@ -10,7 +10,7 @@ from tests.kafka_broker import KafkaBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PHASES = (Phase(15, 2), Phase(45, 12), Phase(150, 2))
+PHASES = (Phase(15, 1), Phase(45, 12), Phase(150, 1))
 
 
 def extractors(samples: list[Sample], begin_s: float, end_s: float) -> list[int]:

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping
 
-import cloudpickle
 import pytest
+from ray import cloudpickle
 from ray.serve._private.common import DeploymentID, ReplicaID, TimeStampedValue
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
