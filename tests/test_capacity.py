@@ -19,9 +19,6 @@ MEASURED = Measured(
     decode_s=0.2,
     extract_s=0.25,
     infer_s=0.01,
-    consumer_cpu_s=0.01,
-    extractor_cpu_s=0.01,
-    model_cpu_s=0.02,
     feature_bytes=40_000,
     extractor_bytes=4e8,
     consumer_bytes=1e8,
@@ -84,14 +81,11 @@ def test_costs_are_read_from_results(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text(
         json.dumps({**stages, "num_steps": {"text": 10, "audio": 0, "vision": 25}})
     )
-    cpu_ms = {"consumer": 8.0, "extractors": 9.0, "model": 7.0}
-    runs = [{"mode": "none", "cpu_ms": {}}, {"mode": "exactly_once", "cpu_ms": cpu_ms}]
-    (tmp_path / "capacity-cpu.json").write_text(json.dumps({"application": runs}))
     memory = {"extractors 1": [[0, 1.0], [9, 400.0]], "consumer 2": [[9, 100.0]], "model 3": [[9, 300.0]]}
     (tmp_path / "soak.json").write_text(json.dumps({"samples_s_mb": memory}))
     found = read_measured(tmp_path)
     assert (found.segment_s, found.segment_bytes, found.decode_s) == (5.0, 428_843, 0.2)
-    assert (found.extract_s, found.consumer_cpu_s, found.extractor_bytes) == (0.31, 0.008, 4e8)
+    assert (found.extract_s, found.infer_s, found.extractor_bytes) == (0.31, 0.02, 4e8)
     assert found.feature_bytes == 4 * (10 * 260 + 50 * 74 + 25 * 35)
 
 

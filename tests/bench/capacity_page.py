@@ -49,7 +49,7 @@ ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("CPU nodes for all of these", lambda one: number(one["cpu_nodes"])),
     ("or GPUs for the models (not measured)", lambda one: number(one["gpus"])),
     ("of which used (not measured)", lambda one: f"{100 * one['gpu_share']:.1f} %"),
-    ("Partitions of the input", lambda one: number(one["partitions"])),
+    ("Partitions of the input", lambda one: f"{one['partitions']:,}"),
     ("Brokers", lambda one: number(one["brokers"])),
     ("Cells: Ray clusters with a group of their own", lambda one: number(one["cells"])),
     ("Media fetched", lambda one: f"{quantity(8 * one['media_bytes_per_s'], 'bit')}/s"),
