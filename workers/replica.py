@@ -17,9 +17,11 @@ from hctdmg.predictor import Prediction, Predictor
 from pipelines.answer import build_event
 from pipelines.events import ModelInfo, Source
 from pipelines.prepare import PreparedSegment
+from workers.busy import Busy
 from workers.config import ModelSettings, Settings
 from workers.gate import ANNOUNCE_S
 from workers.messages import Answer, Failure, event_answer, failure_of
+from workers.scaling import BUSY
 from workers.telemetry import set_up_logging
 from workers.triton import ServerAwayError, TritonPredictor
 
@@ -80,6 +82,7 @@ class HctDmgReplica:
         )
         self._predictor = BACKENDS[settings.model.backend](checkpoint, settings.model)
         self._turn = asyncio.Lock()
+        self._busy = Busy(1, counts_cpu=False)
 
         @serve.batch(  # type: ignore[untyped-decorator]
             max_batch_size=settings.model.max_batch_size,
@@ -126,9 +129,14 @@ class HctDmgReplica:
             except Exception as error:  # noqa: BLE001 - returned as data
                 yield _failure(error)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks this when models have an `autoscaling_config`; see `workers.scaling_policy`."""
+        return {BUSY: self._busy.share()}
+
     async def _predict(self, samples: list[Sample]) -> list[Timed]:
         begun_s = time.perf_counter()
-        predictions = await self._predictor.predict(samples)
+        with self._busy.place():
+            predictions = await self._predictor.predict(samples)
         took_s = time.perf_counter() - begun_s
         return [(prediction, took_s) for prediction in predictions]
 
