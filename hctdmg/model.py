@@ -61,7 +61,7 @@ class Stream(nn.Module):
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """(B, T, dim), zero where the mask is."""
         mask_BT1 = mask_BT[..., None]
-        standard_BTD = (x_BTD - self.input_mean_D) / self.input_scale_D * mask_BT1
+        standard_BTD = (x_BTD - self.input_mean_D).div_(self.input_scale_D).mul_(mask_BT1)
         local_BTD = self.conv(self.dropout(standard_BTD).transpose(1, 2)).transpose(1, 2)
         # The GRU runs left to right and padding is on the right, so no real step sees any.
         global_BTD: Tensor = self.gru(local_BTD)[0]
@@ -204,10 +204,12 @@ class HctDmg(nn.Module):
         concatenation_BTD = torch.cat(
             [x_BTD * share for x_BTD, share in zip(parts, shares_N, strict=True)], dim=-1
         )
-        attended_BTD, weights = self.self_attention(concatenation_BTD, None, mask_BT, attention is not None)
-        if attention is not None:
-            attention["self"] = weights
-        prediction_BK: Tensor = self.head(last_step(attended_BTD, mask_BT))
+        if attention is None:
+            last_BD = self.self_attention.last(concatenation_BTD, mask_BT)
+        else:
+            attended_BTD, attention["self"] = self.self_attention(concatenation_BTD, None, mask_BT, True)
+            last_BD = last_step(attended_BTD, mask_BT)
+        prediction_BK: Tensor = self.head(last_BD)
         return prediction_BK
 
 

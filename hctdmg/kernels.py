@@ -1,0 +1,81 @@
+"""The two operations that nearly all time goes into, each in the form that is fastest where it runs.
+
+Every form gives the same numbers, up to rounding (`tests/hctdmg/test_kernels.py`). Know tensors; not the model.
+What each form is worth: `python -m hctdmg.bench` and docs/results.md.
+
+Shape suffixes: B samples, H heads, N = B H, T steps of the query, S steps of the source, E width of one head, D width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MASKED = -1e30
+"""Added to the score of a step that must not be attended to: its weight is exactly 0. Finite, so that no gradient is
+0 times infinity; float32 and bfloat16 hold it."""
+MAX_SCORES = 2**20
+"""Up to so many scores (4 MiB, about what stays in a core's caches) are computed at once on a CPU. With more, torch's
+fused attention, which never writes them down, is faster: 32 samples, 8 heads: at 50 steps 1.3 against 1.7 ms, at 200
+steps 49 against 19 ms."""
+
+
+def linear(layer: nn.Linear, x_BTD: Tensor, relu: bool = False) -> Tensor:
+    """The layer, with a ReLU after it if wanted.
+
+    On a CPU, where no gradient is asked for, oneDNN's own operator: half of the time of `F.linear` for our narrow
+    layers, because that goes to MKL. `torch.compile` uses the same one.
+    """
+    if _runs_eagerly_on_cpu(x_BTD) and not torch.is_grad_enabled() and torch.backends.mkldnn.is_available():
+        activation = "relu" if relu else "none"
+        fused_BTD: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x_BTD, layer.weight, layer.bias, activation, [], ""
+        )
+        return fused_BTD
+    y_BTD: Tensor = layer(x_BTD)
+    return F.relu(y_BTD) if relu else y_BTD
+
+
+def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_B1S1: Tensor, dropout: float) -> Tensor:
+    """Attention of each head, heads side by side.
+
+    Args:
+        q_BHTE: Queries.
+        k_BHSE: Keys.
+        v_BHSE: Values.
+        bias_B1S1: Added to the scores: 0, or MASKED.
+        dropout: On the weights.
+
+    Returns:
+        (B, T, D).
+    """
+    num_samples, num_heads, num_steps, _ = q_BHTE.shape
+    if _runs_eagerly_on_cpu(q_BHTE):
+        if num_samples * num_heads * num_steps * k_BHSE.shape[2] <= MAX_SCORES:
+            return _attend_in_columns(q_BHTE, k_BHSE, v_BHSE, bias_B1S1, dropout)
+    attended_BHTE = F.scaled_dot_product_attention(
+        q_BHTE, k_BHSE, v_BHSE, attn_mask=bias_B1S1.transpose(2, 3), dropout_p=dropout
+    )
+    return attended_BHTE.transpose(1, 2).flatten(2)
+
+
+def _attend_in_columns(
+    q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_B1S1: Tensor, dropout: float
+) -> Tensor:
+    """Attention with its scores transposed.
+
+    Matrix products with as few columns as a head is wide (5 to 10) are slow; with a step in each column they are
+    not. The bias travels in the product, as one more entry of each key, where the query has a 1.
+    """
+    num_samples, num_heads, num_steps, width = q_BHTE.shape
+    num_rows, num_sources = num_samples * num_heads, k_BHSE.shape[2]
+    q_BHTF = F.pad(q_BHTE * width**-0.5, (0, 1), value=1.0)
+    k_BHSF = torch.cat([k_BHSE, bias_B1S1.expand(-1, num_heads, -1, -1)], dim=-1)
+    v_NES = v_BHSE.transpose(2, 3).reshape(num_rows, width, num_sources)
+    q_NFT = q_BHTF.view(num_rows, num_steps, width + 1).transpose(1, 2)
+    weights_NST = torch.bmm(k_BHSF.view(num_rows, num_sources, width + 1), q_NFT).softmax(dim=1)
+    attended_NET = torch.bmm(v_NES, F.dropout(weights_NST, dropout, training=dropout > 0))
+    return attended_NET.view(num_samples, num_heads * width, num_steps).transpose(1, 2)
+
+
+def _runs_eagerly_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
