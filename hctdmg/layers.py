@@ -112,7 +112,8 @@ class Block(nn.Module):
         assert isinstance(widen, nn.Linear)
         assert isinstance(narrow, nn.Linear)
         wide_BTF = linear(widen, self.feed_forward_norm(x_BTD), relu=True)
-        return x_BTD + self.dropout(linear(narrow, dropout(wide_BTF)))
+        fed_BTD: Tensor = x_BTD + self.dropout(linear(narrow, dropout(wide_BTF)))
+        return fed_BTD
 
 
 class Transformer(nn.Module):
@@ -164,10 +165,11 @@ class Transformer(nn.Module):
         return x_BD
 
     def _embed(self, x_BTD: Tensor) -> Tensor:
+        """With positions, in the precision of this transformer's weights, which may be lower than its input's."""
         num_steps, dim = x_BTD.shape[1:]
-        positions_TD = sinusoidal_positions(num_steps, dim, x_BTD.device).to(x_BTD.dtype)
+        positions_TD = sinusoidal_positions(num_steps, dim, x_BTD.device)
         embedded_BTD: Tensor = self.dropout(torch.add(positions_TD, x_BTD, alpha=math.sqrt(dim)))
-        return embedded_BTD
+        return embedded_BTD.to(self.norm.weight.dtype)
 
 
 def sinusoidal_positions(num_steps: int, dim: int, device: torch.device) -> Tensor:
