@@ -37,12 +37,6 @@ class Batch:
         """B."""
         return next(iter(self.features.values())).shape[0]
 
-    def presence(self) -> tuple[bool, ...] | None:
-        """Which modalities the samples have; None when they differ in that. Looks at the data."""
-        present_NB = torch.stack([mask_BT.any(dim=1) for mask_BT in self.masks.values()])
-        first_N = present_NB[:, 0]
-        return tuple(first_N.tolist()) if bool((present_NB == first_N[:, None]).all()) else None
-
     def pinned(self) -> "Batch":
         """In memory that a GPU can copy from by itself."""
         return Batch(

@@ -4,7 +4,7 @@ Knows lengths. Does not know the model, nor what a step is.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hctdmg.batch import Sample
@@ -31,21 +31,22 @@ class _Run:
         return True
 
 
-def split_by_length(samples: Sequence[Sample], widths: Mapping[str, int]) -> list[list[int]]:
+def split_by_length(samples: Sequence[Sample], by_weight: Sequence[str]) -> list[list[int]]:
     """Which samples to run together, by index: each in one run, and in no run more than MAX_PADDING.
 
-    Samples of one run have the same modalities, hence the same roles. Longest first, each goes into the first run
-    that stays below the limit with it.
+    Samples of one run have the same primary, hence the same roles. Longest first, each goes into the first run that
+    stays below the limit with it.
 
     Args:
         samples: Any number.
-        widths: The model's modalities.
+        by_weight: The model's modalities, heaviest first: the first of them that a sample has is its primary.
     """
-    by_presence: dict[tuple[bool, ...], list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
+    by_primary: dict[str | None, list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
     for row, sample in enumerate(samples):
-        lengths = tuple(len(sample.get(name, ())) for name in widths)
-        by_presence[tuple(length > 0 for length in lengths)].append((row, lengths))
-    return [run.rows for group in by_presence.values() for run in _pack(group)]
+        lengths = tuple(len(sample.get(name, ())) for name in by_weight)
+        primary = next((name for name, length in zip(by_weight, lengths, strict=True) if length), None)
+        by_primary[primary].append((row, lengths))
+    return [run.rows for group in by_primary.values() for run in _pack(group)]
 
 
 def _pack(group: list[tuple[int, tuple[int, ...]]]) -> list[_Run]:

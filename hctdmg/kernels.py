@@ -14,6 +14,9 @@ MASKED = -1e30
 """Added to the score of a step that must not be attended to: its weight is exactly 0. Finite, so that no gradient is
 0 times infinity; float32 and bfloat16 hold it."""
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+MIN_ROWS = 1000
+"""oneDNN prepares itself for each number of rows when it first comes: 5 ms for all of the model's layers. From about so
+many rows on (20 samples of 50 steps) the first run already gains more than that."""
 MAX_SCORES = 2**20
 """Up to so many scores (4 MiB, about what stays in a core's caches) are computed at once on a CPU. With more, torch's
 fused attention, which never writes them down, is faster: 32 samples, 8 heads: at 50 steps 1.3 against 1.7 ms, at 200
@@ -23,10 +26,15 @@ steps 49 against 19 ms."""
 def linear(layer: nn.Linear, x_BTD: Tensor, relu: bool = False) -> Tensor:
     """The layer, with a ReLU after it if wanted.
 
-    On a CPU, where no gradient is asked for, oneDNN's own operator: half of the time of `F.linear` for our narrow
-    layers, because that goes to MKL. `torch.compile` uses the same one.
+    On a CPU, for many rows and no gradient, oneDNN's own operator: half of the time of `F.linear` for our narrow
+    layers, because that goes to MKL.
     """
-    if _runs_eagerly_on_cpu(x_BTD) and not torch.is_grad_enabled() and HAS_ONEDNN:
+    if (
+        _runs_eagerly_on_cpu(x_BTD)
+        and not torch.is_grad_enabled()
+        and HAS_ONEDNN
+        and x_BTD.shape[:-1].numel() >= MIN_ROWS
+    ):
         activation = "relu" if relu else "none"
         fused_BTD: Tensor = torch.ops.mkldnn._linear_pointwise(
             x_BTD, layer.weight, layer.bias, activation, [], ""

@@ -198,6 +198,7 @@ class Predictor:
         self._interpreter = Interpreter(checkpoint)
         self.manifest = checkpoint.manifest
         self.gate_weights = self._interpreter.gate_weights
+        self._by_weight = sorted(self.gate_weights, key=lambda name: -self.gate_weights[name])
         self._runner = Runner(checkpoint.model, device, precision, execution)
         self.model = self._runner.model
 
@@ -211,7 +212,7 @@ class Predictor:
         Raises:
             ValueError: A sample does not fit the checkpoint (see `hctdmg.batch.collate`).
         """
-        runs = split_by_length(samples, self.manifest.model.widths)
+        runs = split_by_length(samples, self._by_weight)
         questions = [self._interpreter.ask([samples[row] for row in rows]) for rows in runs]
         outputs = iter(self._runner.run([one.batch for one in questions if one.batch is not None]))
         answers: dict[int, Prediction] = {}

@@ -107,11 +107,16 @@ class Runner:
             self.run([Batch(features, masks)])
 
     def _launch(self, batch: Batch) -> _Launched:
-        presence = batch.presence()
-        order = None if presence is None else tuple(self._gate.order_BN(torch.tensor([presence]))[0].tolist())
+        order = self._common_order(batch)
         on_device = batch.pinned().to(self.device) if self.device.type == "cuda" else batch.to(self.device)
         output = (self.model if order is None else self._call)(on_device, order=order)
         return _Launched(torch.cat([output.prediction_BK, *output.unimodal.values()], dim=1), output.order_BN)
+
+    def _common_order(self, batch: Batch) -> tuple[int, ...] | None:
+        """The roles of all samples; None when they differ. Found on the CPU, before a GPU has anything to do."""
+        present_BN = torch.stack([batch.masks[name].any(dim=1) for name in self._config.names], dim=1)
+        order_BN = self._gate.order_BN(present_BN)
+        return tuple(order_BN[0].tolist()) if bool((order_BN == order_BN[0]).all()) else None
 
     def _fetch(self, launched: _Launched) -> Output:
         prediction_BK, *unimodal = torch.split(launched.packed_BK.cpu(), self._config.num_outputs, dim=1)
