@@ -186,7 +186,9 @@ class HctDmg(nn.Module):
                     views.append(view_BTD)
                     if attention is not None:
                         attention[f"stage1.{target}.{source}"] = weights
-            enhanced.append(torch.stack(views).mean(dim=0) if views else by_role[target])
+            enhanced.append(
+                torch.stack(views).mean(dim=0) if len(views) > 1 else [*views, by_role[target]][0]
+            )
         return enhanced
 
     def _augment(
