@@ -72,6 +72,10 @@ class Timing:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     options = _parser().parse_args(arguments)
+    for name in ("batch", "steps", "rounds", "threads"):
+        values = getattr(options, name)
+        if wrong := [one for one in (values if isinstance(values, list) else [values]) if one < 1]:
+            return _refuse(f"--{name} is {wrong[0]}, at least 1 is needed")
     if options.device == "cuda" and not torch.cuda.is_available():
         return _refuse("no CUDA device: take --device cpu")
     if options.device == "cpu":
@@ -200,7 +204,7 @@ def _timing(
     name: str, precision: Precision, execution: Execution, shape: Shape, spent: list[float]
 ) -> Timing:
     median_s = statistics.median(spent)
-    low_s, *_, high_s = statistics.quantiles(spent, n=10)
+    low_s, *_, high_s = statistics.quantiles(spent, n=10) if len(spent) > 1 else spent * 2
     rounded = [round(one, 6) for one in spent]
     items_per_s = round(shape.batch / median_s, 1)
     spread = round((high_s - low_s) / median_s, 3)
@@ -215,7 +219,7 @@ def ratios(timings: Sequence[Timing]) -> list[dict[str, object]]:
             same_shape = (ours.batch, ours.steps) == (theirs.batch, theirs.steps)
             if ours.name == HCT_DMG != theirs.name and same_shape:
                 by_round = [b / a for a, b in zip(ours.seconds, theirs.seconds, strict=True)]
-                low, median, high = statistics.quantiles(by_round, n=4)
+                low, median, high = statistics.quantiles(by_round, n=4) if len(by_round) > 1 else by_round * 3
                 found.append(
                     {
                         "ours": f"{ours.name}, {ours.precision}, {ours.execution}",
