@@ -2,6 +2,7 @@
 
     python -m hctdmg.bench                                     # 32 x 50 steps, beside MulT
     python -m hctdmg.bench --device cuda --precision fp32 bf16 --execution eager compile graphs --batch 32 256
+    python -m hctdmg.bench --profile                           # which operations the time goes into
     python -m hctdmg.bench --mixed                             # lengths as they come: padded whole, or in runs
 
 All contenders are given the same inputs in turn (A B C A B C ...), so that a busy machine slows all alike: compare
@@ -31,6 +32,8 @@ INPUTS = (("text", 300), ("audio", 74), ("vision", 35))
 """MulT's features of CMU-MOSEI; what both papers state their sizes for."""
 KERNEL_SIZE = 3
 """Of HCT-DMG's convolutions over audio and vision; text has 1, which makes 0.85 M parameters. MulT's are all 1."""
+SMALL_SHARE = 0.02
+"""Operations below it are not told apart in a profile."""
 HCT_DMG = "HCT-DMG"
 MULT = "MulT, our kernels and masks"
 MULT_AS_WRITTEN = "MulT, as its reference is written"
@@ -87,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "command": " ".join(["python -m hctdmg.bench", *(arguments or sys.argv[1:])])
     }
     record["machine"] = _machine(options.device, options.threads)
-    if options.mixed:
+    if options.profile:
+        record["profile"] = profile(options.device, Shape(options.batch[0], options.steps[0]), options.rounds)
+    elif options.mixed:
         record["mixed"] = [asdict(one) for one in measure_mixed(_model, options.device, options.rounds)]
     else:
         timings = _measure(options)
@@ -115,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", nargs="+", type=int, default=[50])
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1, help="on a CPU")
+    parser.add_argument("--profile", action="store_true", help="HCT-DMG's operations at the first shape")
     parser.add_argument("--mixed", action="store_true", help="mixed lengths instead of --batch and --steps")
     return parser
 
@@ -198,6 +204,24 @@ def interleaved(runs: Sequence[Run], num_rounds: int, device: str) -> list[list[
             if number >= 0:
                 spent.append(took_s)
     return seconds
+
+
+def profile(device: str, shape: Shape, num_rounds: int) -> dict[str, float]:
+    """Share of HCT-DMG's time that each of torch's operations takes by itself, largest first; the small ones together."""
+    runner, batch = Runner(_model(), device), random_batch(shape)
+    runner.warm_up(shape.batch)
+    activity = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[activity.CUDA if device == "cuda" else activity.CPU]) as profiler:
+        for _ in range(num_rounds):
+            runner.run([batch])
+    spent = {
+        one.key: one.self_device_time_total if device == "cuda" else one.self_cpu_time_total
+        for one in profiler.key_averages()
+    }
+    whole = sum(spent.values())
+    shares = {name: time_us / whole for name, time_us in sorted(spent.items(), key=lambda one: -one[1])}
+    large = {name: round(share, 4) for name, share in shares.items() if share >= SMALL_SHARE}
+    return {**large, "others": round(1 - sum(large.values()), 4)}
 
 
 def _timing(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import delivery_page
+from tests.bench import delivery_page, model_speed
 
 REPO = Path(__file__).parent.parent
 PAGE = delivery_page.PAGE.read_text()
@@ -24,3 +24,8 @@ def test_a_test_that_the_delivery_page_names_exists(name: str) -> None:
 def test_its_tables_are_what_the_results_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["delivery_page", "--check"])
     assert delivery_page.main() == 0
+
+
+def test_the_table_of_the_models_speed_is_what_the_results_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["model_speed", "--check"])
+    assert model_speed.main() == 0

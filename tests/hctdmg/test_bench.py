@@ -68,6 +68,13 @@ def test_mixed_lengths_stay_below_the_limit_in_runs(capsys: pytest.CaptureFixtur
     assert padding["2 to 10 s", "whole"] > 0.3
 
 
+def test_a_profile_names_operations_and_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--profile", "--rounds", "1", "--batch", "2", "--steps", "5"]) == 0
+    shares = json.loads(capsys.readouterr().out)["profile"]
+    assert "aten::bmm" in shares
+    assert sum(shares.values()) == pytest.approx(1)
+
+
 def test_help_has_an_example() -> None:
     done = bench("--help")
     assert done.returncode == 0
