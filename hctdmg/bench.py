@@ -207,7 +207,7 @@ def interleaved(runs: Sequence[Run], num_rounds: int, device: str) -> list[list[
 
 
 def profile(device: str, shape: Shape, num_rounds: int) -> dict[str, float]:
-    """Share of HCT-DMG's time that each of torch's operations takes by itself, largest first; the small ones together."""
+    """Share of HCT-DMG's time that each operation takes by itself, largest first; small ones together."""
     runner, batch = Runner(_model(), device), random_batch(shape)
     runner.warm_up(shape.batch)
     activity = torch.profiler.ProfilerActivity

@@ -1,4 +1,4 @@
-"""The model's speed on this machine, on the results page: `python -m hctdmg.bench`, at one shape on mixed lengths, profiled.
+"""The model's speed on this machine, on the results page: `python -m hctdmg.bench` in three ways.
 
     taskset -c 1 python -m tests.bench.model_speed      # writes docs/results/model_speed.json and docs/results.md
     python -m tests.bench.model_speed --check           # says whether the page is what the committed results say

@@ -71,7 +71,7 @@ def test_mixed_lengths_stay_below_the_limit_in_runs(capsys: pytest.CaptureFixtur
 def test_a_profile_names_operations_and_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--profile", "--rounds", "1", "--batch", "2", "--steps", "5"]) == 0
     shares = json.loads(capsys.readouterr().out)["profile"]
-    assert "aten::bmm" in shares
+    assert any(name.startswith("aten::") and share >= 0.02 for name, share in shares.items())
     assert sum(shares.values()) == pytest.approx(1)
 
 
