@@ -41,11 +41,9 @@ def num_led(media: bytes, is_needed: Callable[[int], bool]) -> tuple[int, int]:
         tracks = choose_tracks(container, CONFIG)
         assert tracks.video is not None
         packets = read_packets(container, tracks, CONFIG, Deadline.after(30))[tracks.video.index]
-        first_s = min(float(packet.pts * packet.time_base) for packet in packets)
-        stamps = {
-            packet.pts: round(30 * (float(packet.pts * packet.time_base) - first_s)) for packet in packets
-        }
-        needed = frozenset(pts for pts, number in stamps.items() if is_needed(number))
+        stamps = [(packet.pts, packet.pts * packet.time_base) for packet in packets if packet.pts is not None]
+        first_s = min(shown_s for _, shown_s in stamps)
+        needed = frozenset(pts for pts, shown_s in stamps if is_needed(round(30 * (shown_s - first_s))))
         return len(leading_to(needed, packets, tracks.video)), len(packets)
 
 
