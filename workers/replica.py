@@ -21,8 +21,8 @@ from pipelines.answer import build_event
 from pipelines.errors import ConfigError
 from pipelines.events import ModelInfo, Source
 from pipelines.prepare import PreparedSegment
-from workers.busy import Busy
 from workers.batching import batching
+from workers.busy import Busy
 from workers.config import ModelSettings, Settings
 from workers.gate import ANNOUNCE_S
 from workers.messages import Answer, Failure, event_answer, failure_of
