@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 Alignment = Literal["unaligned", "word"]
 
+PRECOMPUTED = "precomputed"
+"""The extractor of features that came ready-made in a file: nothing here can make them of a video."""
+
 
 @dataclass(frozen=True)
 class ModalityContract:
@@ -41,6 +44,11 @@ class FeatureContract:
     modalities: Mapping[str, ModalityContract]
     alignment: Alignment
 
+    @property
+    def is_precomputed(self) -> bool:
+        """Whether a checkpoint with it can only be evaluated, never serve."""
+        return any(one.extractor == PRECOMPUTED for one in self.modalities.values())
+
     def differences(self, other: "FeatureContract") -> list[str]:
         """Name each difference as "where: mine != theirs"; empty when the contracts agree."""
         found = []
@@ -58,3 +66,14 @@ class FeatureContract:
                 if left != right:
                     found.append(f"{name}.{key}: {left!r} != {right!r}")
         return found
+
+
+def precomputed_contract(widths: Mapping[str, int], origin: str) -> FeatureContract:
+    """The contract of ready-made features.
+
+    Args:
+        widths: D of each modality.
+        origin: Where they came from, for people.
+    """
+    modalities = {name: ModalityContract(PRECOMPUTED, origin, width, None) for name, width in widths.items()}
+    return FeatureContract(modalities, "unaligned")

@@ -17,6 +17,8 @@ from hctdmg.contract import FeatureContract
 
 FORMAT: Literal["hctdmg-checkpoint"] = "hctdmg-checkpoint"
 FORMAT_VERSION = 1
+PEER_FORMAT: Literal["hctdmg-peer"] = "hctdmg-peer"
+"""Of the models that HCT-DMG is compared with (`hctdmg.training.peer_checkpoint`), which are never served."""
 
 
 class CheckpointError(ValueError):
@@ -99,6 +101,10 @@ def manifest_from_json(text: bytes) -> Manifest:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"manifest is not JSON: {error}") from None
+    if isinstance(value, dict) and value.get("format") == PEER_FORMAT:
+        raise CheckpointError(
+            f"holds {value.get('model')!r}, a model to compare HCT-DMG with: it can be evaluated, nothing else"
+        )
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise CheckpointError(f'manifest has no "format": "{FORMAT}"; is this another program\'s checkpoint?')
     if value.get("format_version") != FORMAT_VERSION:
@@ -106,7 +112,7 @@ def manifest_from_json(text: bytes) -> Manifest:
             f"manifest has format_version {value.get('format_version')!r}, "
             f"this program reads {FORMAT_VERSION}: update hctdmg"
         )
-    manifest: Manifest = _read(Manifest, value, "manifest")
+    manifest: Manifest = read_value(Manifest, value, "manifest")
     _check(manifest)
     return manifest
 
@@ -120,8 +126,17 @@ def _check(manifest: Manifest) -> None:
         raise CheckpointError(f"calibration.unimodal lacks {missing[0]!r}")
 
 
-def _read(kind: Any, value: Any, path: str) -> Any:
-    """Build `kind` from a JSON value."""
+def read_value(kind: Any, value: Any, path: str) -> Any:
+    """Build `kind` from a JSON value: a dataclass, or what its fields may be.
+
+    Args:
+        kind: The type.
+        value: As `json.loads` gives it.
+        path: Of the value, for messages.
+
+    Raises:
+        CheckpointError: It is not of that type.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, value, path)
@@ -132,13 +147,13 @@ def _read(kind: Any, value: Any, path: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return _expect(type(None) in arguments, value, path, "a value")
-        return _read(next(option for option in arguments if option is not type(None)), value, path)
+        return read_value(next(option for option in arguments if option is not type(None)), value, path)
     if origin is tuple:
         _expect(isinstance(value, list), value, path, "a list")
-        return tuple(_read(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
+        return tuple(read_value(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
     if origin is not None and issubclass(origin, Mapping):
         _expect(isinstance(value, dict), value, path, "an object")
-        return {name: _read(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
+        return {name: read_value(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
     if kind is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return float(_expect(number and math.isfinite(value), value, path, "a finite number"))
@@ -157,7 +172,7 @@ def _read_dataclass(kind: Any, value: Any, path: str) -> Any:
     if missing := sorted(required - set(value)):
         raise CheckpointError(f"{path}: missing key {missing[0]!r}")
     try:
-        return kind(**{name: _read(hints[name], item, f"{path}.{name}") for name, item in value.items()})
+        return kind(**{name: read_value(hints[name], item, f"{path}.{name}") for name, item in value.items()})
     except CheckpointError:
         raise
     except ValueError as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hctdmg.contract import Alignment, FeatureContract
+from hctdmg.contract import PRECOMPUTED, Alignment, FeatureContract
 from pipelines.align import align
 from pipelines.audio import AudioExtractor
 from pipelines.deadline import Deadline
@@ -132,6 +132,11 @@ def make_extractors(names: Mapping[str, str]) -> dict[str, Extractor]:
     Raises:
         ConfigError: There is no such extractor.
     """
+    if PRECOMPUTED in names.values():
+        raise ConfigError(
+            "the checkpoint was trained on ready-made features, which nothing here makes of a video: it can be "
+            "evaluated, not served; train on features of `hctdmg extract`"
+        )
     for modality, name in names.items():
         if name not in EXTRACTORS:
             known = ", ".join(EXTRACTORS)

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workers import cli_data, cli_offline
+from workers import cli_data, cli_offline, cli_train
 from workers.cli_config import config_app
 from workers.cli_dlq import dlq_app
 from workers.cli_options import (
@@ -267,6 +267,8 @@ def _doctor(
     return doctor(settings, config is not None or bootstrap_servers is not None, as_json)
 
 
+app.command("train")(cli_train.train)
+app.command("evaluate")(cli_train.evaluate)
 app.command("export")(cli_offline.export)
 
 

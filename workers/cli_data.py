@@ -21,7 +21,7 @@ def _describe(
             metavar="FILE",
             exists=True,
             readable=True,
-            help="A pickle of MulT, MMSA or MultiBench, or a folder of MFN's files.",
+            help="A pickle of MulT, MMSA or MultiBench, MFN's folder, or one that `hctdmg extract` filled.",
             show_default=False,
         ),
     ],

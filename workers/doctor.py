@@ -158,7 +158,7 @@ def extractors(loaded: Checkpoint) -> Iterator[Finding]:
         if make is None:
             known = ", ".join(EXTRACTORS)
             yield Finding(
-                name, "fail", f"this version has only {known}", "use a checkpoint made for one of them"
+                name, "fail", f"this version has only {known}", "use a checkpoint trained on features of one"
             )
             continue
 

@@ -85,12 +85,13 @@ def report(error: BaseException) -> int:
 def _explain(error: BaseException) -> tuple[int, str]:
     from hctdmg.data.errors import DataError  # late: only a failing command needs them
     from hctdmg.manifest import CheckpointError
+    from hctdmg.training.errors import RecipeError, TrainingError
 
     if isinstance(error, typer.TyperException):
         return error.exit_code, f"{error.format_message()} (see --help)"
-    if isinstance(error, ConfigError | SegmentError | CheckpointError | DataError):
+    if isinstance(error, ConfigError | SegmentError | CheckpointError | DataError | RecipeError):
         return EXIT_USER, str(error)
-    if isinstance(error, HctDmgError):
+    if isinstance(error, HctDmgError | TrainingError):
         return EXIT_FAILURE, str(error)
     hint = "" if debugging() else "; run it again with HCTDMG_DEBUG=1 for the traceback"
     return EXIT_FAILURE, f"{type(error).__name__}: {error}{hint}"

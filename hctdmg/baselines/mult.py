@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hctdmg.baselines.peer import PeerOutput, without_extra_loss
 from hctdmg.batch import Batch
 from hctdmg.config import ModalityConfig
 from hctdmg.layers import Attention, Block, Transformer, last_step, sinusoidal_positions
@@ -111,16 +112,15 @@ class MulT(nn.Module):
         """Trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def forward(self, batch: Batch) -> Tensor:
-        """(B, K).
+    def forward(self, batch: Batch) -> PeerOutput:
+        """Run the model.
 
         Args:
             batch: "paper" takes every step of it as real.
         """
         streams = {name: self._project(name, batch) for name in self.convolutions}
         summaries = [self._summarise(name, streams, batch) for name in streams]
-        prediction_BK: Tensor = self.head(torch.cat(summaries, dim=1))
-        return prediction_BK
+        return without_extra_loss(self.head(torch.cat(summaries, dim=1)))
 
     def _project(self, name: str, batch: Batch) -> Tensor:
         """(B, T, D), zero at padding."""

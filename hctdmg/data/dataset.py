@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from hctdmg.batch import Batch
+from hctdmg.contract import FeatureContract
 from hctdmg.data.errors import DataError
 
 Task = Literal["regression", "classes", "binary"]
@@ -76,6 +77,7 @@ class Dataset:
         label_names: Names of the classes; empty for regression.
         label_range: Least and greatest label that the scale has, for regression.
         warnings: What was put right while reading, each with its count.
+        contract: What a checkpoint that is trained on it demands of extractors; None where nobody can say.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Dataset:
     label_names: tuple[str, ...] = ()
     label_range: tuple[float, float] = (-3.0, 3.0)
     warnings: tuple[str, ...] = ()
+    contract: FeatureContract | None = None
 
     @property
     def widths(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ from hctdmg.data.mfn import is_mfn, read_mfn
 from hctdmg.data.mmsa import is_mmsa, read_mmsa
 from hctdmg.data.mult import is_mult, read_mult
 from hctdmg.data.multibench import is_multibench, read_multibench
+from hctdmg.data.own import is_own, read_own
 from hctdmg.data.pickles import load_arrays
 
 Content = TypeVar("Content")
@@ -24,15 +25,20 @@ PICKLES: dict[str, tuple[Callable[[Mapping[str, Any]], bool], Reader]] = {
 
 
 def read_dataset(path: Path) -> Dataset:
-    """Read a pickle of MulT, MMSA or MultiBench, or MFN's folder; the format is told from the content.
+    """Read a pickle of MulT, MMSA or MultiBench, MFN's folder or our own; the format is told from the content.
 
     Raises:
         DataError: It is none of them, or damaged.
     """
     if path.is_dir():
+        if is_own(path):
+            return read_own(path)
         if is_mfn(path):
             return _named(path, read_mfn, path)
-        raise DataError(f"{path}: holds no X_train.h5: give a folder of MFN's files, or a pickle")
+        raise DataError(
+            f"{path}: holds neither features.json nor X_train.h5: give a folder that `hctdmg extract` filled, one of "
+            "MFN's files, or a pickle"
+        )
     content = load_arrays(path)
     if isinstance(content, Mapping):
         for is_format, read in PICKLES.values():

@@ -2,13 +2,15 @@
 
 Knows locations, scales and truths. Does not know models or modalities.
 
-Shape suffixes: N samples.
+Shape suffixes: N samples, K classes.
 """
 
 import math
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 Numbers = npt.NDArray[np.float64]
 
@@ -20,6 +22,18 @@ def fit_temperature(location_N: Numbers, scale_N: Numbers, truth_N: Numbers) -> 
     """
     _check_some(truth_N)
     return float((np.abs(truth_N - location_N) / scale_N).mean())
+
+
+def fit_class_temperature(logits_NK: Numbers, truth_N: npt.NDArray[np.int64]) -> float:
+    """Divisor of the logits that makes the true classes most likely (Guo et al. 2017), within [0.05, 20]."""
+    _check_some(truth_N)
+
+    def loss(log_temperature: float) -> float:
+        log_NK = log_softmax(logits_NK / math.exp(log_temperature), axis=1)
+        return -float(log_NK[np.arange(len(truth_N)), truth_N].mean())
+
+    bounds = (math.log(0.05), math.log(20.0))
+    return math.exp(float(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 def fit_interval_factor(
@@ -87,6 +101,6 @@ def fit_min_confidence(
     return 0.99
 
 
-def _check_some(values_N: Numbers) -> None:
+def _check_some(values_N: npt.NDArray[np.generic]) -> None:
     if len(values_N) == 0:
         raise ValueError("calibration needs at least one sample")

@@ -10,6 +10,7 @@ Shape suffixes: N samples, K emotions.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,52 +81,91 @@ def sentiment_scores(
 
 
 def emotion_scores(
-    predicted_NK: npt.NDArray[np.bool_], truth_NK: npt.NDArray[np.bool_], names: Sequence[str]
+    predicted_NK: npt.NDArray[np.bool_],
+    truth_NK: npt.NDArray[np.bool_],
+    names: Sequence[str],
+    with_intervals: bool = False,
+    seed: int = 0,
 ) -> Mapping[str, tuple[Score, Score]]:
     """Accuracy and weighted F1 of each of IEMOCAP's yes-or-no tasks.
 
     A floor in the high eighties is not rare: an emotion that one sample in seven has is "no" in six of seven.
+
+    Args:
+        predicted_NK: Whether each emotion is said to be there.
+        truth_NK: Whether it is.
+        names: Of the emotions.
+        with_intervals: Also bootstrap 95 % intervals over samples.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: Shapes differ, or there is no sample.
     """
     _check(predicted_NK, truth_NK)
     found = {}
     for column, name in enumerate(names):
         predicted_N, truth_N = predicted_NK[:, column].astype(int), truth_NK[:, column].astype(int)
         constant_N = np.full_like(truth_N, int(truth_N.mean() > 0.5))
-        found[name] = (
-            Score(float(accuracy_score(truth_N, predicted_N)), float(accuracy_score(truth_N, constant_N))),
-            Score(_weighted_f1(truth_N, predicted_N), _weighted_f1(truth_N, constant_N)),
+        accuracy, f1 = (
+            _score(measure, predicted_N, truth_N, measure(constant_N, truth_N), with_intervals, seed)
+            for measure in (_accuracy, _weighted)
         )
+        found[name] = (accuracy, f1)
     return found
 
 
-def class_scores(predicted_N: Labels, truth_N: Labels) -> dict[str, Score]:
-    """Accuracy, weighted and macro F1 of one label among several."""
+def class_scores(
+    predicted_N: Labels, truth_N: Labels, with_intervals: bool = False, seed: int = 0
+) -> dict[str, Score]:
+    """Accuracy, weighted and macro F1 of one label among several.
+
+    Args:
+        predicted_N: Index of the class.
+        truth_N: The same.
+        with_intervals: Also bootstrap 95 % intervals over samples.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: Shapes differ, or there is no sample.
+    """
     _check(predicted_N, truth_N)
     constant_N = np.full_like(truth_N, np.bincount(truth_N).argmax())
-
-    def macro(truth_N: Labels, guess_N: Labels) -> float:
-        return float(f1_score(truth_N, guess_N, average="macro", zero_division=0))
-
+    measures = {"accuracy": _accuracy, "f1_weighted": _weighted, "f1_macro": _macro}
     return {
-        "accuracy": Score(float(accuracy_score(truth_N, predicted_N)), _floor(truth_N)),
-        "f1_weighted": Score(_weighted_f1(truth_N, predicted_N), _weighted_f1(truth_N, constant_N)),
-        "f1_macro": Score(macro(truth_N, predicted_N), macro(truth_N, constant_N)),
+        name: _score(measure, predicted_N, truth_N, measure(constant_N, truth_N), with_intervals, seed)
+        for name, measure in measures.items()
     }
 
 
-def _score(
-    measure: Callable[[Numbers, Numbers], float],
-    predicted_N: Numbers,
-    truth_N: Numbers,
-    floor: float | None,
-    with_interval: bool,
-    seed: int,
-) -> Score:
-    value = measure(predicted_N, truth_N)
-    if not with_interval or np.isnan(value):
-        return Score(value, floor)
-    interval = bootstrap(
-        (predicted_N, truth_N),
+def _accuracy(predicted_N: npt.NDArray[Any], truth_N: npt.NDArray[Any]) -> float:
+    return float(accuracy_score(truth_N, predicted_N))
+
+
+def _weighted(predicted_N: npt.NDArray[Any], truth_N: npt.NDArray[Any]) -> float:
+    return _weighted_f1(truth_N, predicted_N)
+
+
+def _macro(predicted_N: npt.NDArray[Any], truth_N: npt.NDArray[Any]) -> float:
+    return float(f1_score(truth_N, predicted_N, average="macro", zero_division=0))
+
+
+def interval(
+    measure: Callable[..., float], samples: Sequence[npt.NDArray[Any]], seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval of a figure over resampled samples (percentile bootstrap, paired).
+
+    Args:
+        measure: Of as many arrays as `samples` has.
+        samples: (N,) arrays.
+        seed: Of the resamples.
+
+    Returns:
+        None where some resample has no such figure: too few samples for an interval.
+    """
+    if len(samples[0]) < 2:
+        return None
+    found = bootstrap(
+        tuple(samples),
         measure,
         paired=True,
         vectorized=False,
@@ -133,9 +173,22 @@ def _score(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    if not np.isfinite([interval.low, interval.high]).all():
-        return Score(value, floor)  # some resample has no such figure: too few samples for an interval
-    return Score(value, floor, float(interval.low), float(interval.high))
+    return (float(found.low), float(found.high)) if np.isfinite([found.low, found.high]).all() else None
+
+
+def _score(
+    measure: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float],
+    predicted_N: npt.NDArray[Any],
+    truth_N: npt.NDArray[Any],
+    floor: float | None,
+    with_interval: bool,
+    seed: int,
+) -> Score:
+    value = measure(predicted_N, truth_N)
+    if not with_interval or np.isnan(value):
+        return Score(value, floor)
+    found = interval(measure, (predicted_N, truth_N), seed)
+    return Score(value, floor) if found is None else Score(value, floor, *found)
 
 
 def _whole(values_N: Numbers, limit: int) -> Labels:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 
 from hctdmg.checkpoint import Checkpoint
-from hctdmg.incongruity import LABEL_RANGE, assess, distance
+from hctdmg.incongruity import LABEL_RANGE
 from hctdmg.manifest import Calibration, HeadCalibration, Manifest
 from hctdmg.model import HctDmg
-from hctdmg.predictor import Prediction, Predictor, sentiment_class
+from hctdmg.predictor import Predictor, sentiment_class
 from hctdmg.training.calibration import (
     fit_interval_factor,
     fit_min_confidence,
@@ -24,6 +24,7 @@ from hctdmg.training.calibration import (
     fit_temperature,
     fit_threshold,
 )
+from hctdmg.training.contradictions import contradictions, true_class
 from pipelines.prepare import DEFAULT_EXTRACTORS, extractor_contract
 from pipelines.starter.mixture import Scene, label
 
@@ -83,8 +84,7 @@ def calibrate(model: HctDmg, batches: Sequence[Sequence[Scene]]) -> Calibration:
     predictor = make_predictor(model, calibration)
     agreeing = [[scene.sample for scene in batch if can_agree(scene)] for batch in batches]
     predictions = [prediction for samples in agreeing for prediction in predictor.predict(samples)]
-    scores_N = np.array([contradiction(prediction, min_confidence) for prediction in predictions])
-    threshold = fit_threshold(scores_N, FALSE_POSITIVE_RATE)
+    threshold = fit_threshold(contradictions(predictions, min_confidence), FALSE_POSITIVE_RATE)
     return dataclasses.replace(calibration, incongruity_threshold=max(threshold, LEAST_THRESHOLD))
 
 
@@ -110,16 +110,6 @@ def can_agree(scene: Scene) -> bool:
     return feeling.text is not None and feeling.smile is not None and not feeling.is_conflict
 
 
-def contradiction(prediction: Prediction, min_confidence: float) -> float:
-    """Widest distance between two confident readings of opposite sign; 0 without such."""
-    verdict = assess(prediction.readings, min_confidence, 0.0)
-    if verdict.pair is None:
-        return 0.0
-    left, right = (prediction.readings[name] for name in verdict.pair)
-    assert left is not None and right is not None, "a pair is made of readings"  # noqa: PT018
-    return distance(left, right)
-
-
 def _fit_head(head: Outputs) -> HeadCalibration:
     return HeadCalibration(
         temperature=fit_temperature(head.location_N, head.scale_N, head.truth_N),
@@ -138,8 +128,3 @@ def _fit_min_confidence(text: Outputs, head: HeadCalibration) -> float:
     is_right_N = np.array([label == truth for (label, _), truth in zip(read, truths, strict=True)])
     confidence_N = np.array([confidence for _, confidence in read])
     return fit_min_confidence(confidence_N, is_right_N, PRECISION, LEAST_CONFIDENCE)
-
-
-def true_class(truth: float, zone: float) -> str:
-    """The class of a true sentiment."""
-    return "negative" if truth < -zone else "positive" if truth > zone else "neutral"

@@ -23,7 +23,7 @@ from pipelines.decode import decode
 from pipelines.features import Track
 from pipelines.media import MediaConfig
 from pipelines.segment import Segment
-from pipelines.starter.calibrate import can_agree, true_class
+from pipelines.starter.calibrate import can_agree
 from pipelines.starter.corpus import Passage
 from pipelines.starter.mixture import Scene, scenes_of
 from pipelines.starter.world import SHIFTED, Feeling, World

@@ -55,7 +55,7 @@ def test_masked_an_answer_depends_neither_on_the_batch_nor_on_padding(
         {name: torch.nn.functional.pad(mask, (0, padding)) for name, mask in batch.masks.items()},
     )
     with torch.inference_mode():
-        together, padded = model(batch), model(longer)
+        together, padded = model(batch).prediction_BK, model(longer).prediction_BK
         alone = torch.cat(
             [
                 model(
@@ -69,7 +69,7 @@ def test_masked_an_answer_depends_neither_on_the_batch_nor_on_padding(
                             for m, (name, k) in enumerate(batch.masks.items())
                         },
                     )
-                )
+                ).prediction_BK
                 for row in range(len(lengths))
             ]
         )
@@ -81,7 +81,9 @@ def test_the_two_ways_share_weights_and_agree_where_neither_masks_anything() -> 
     """One step each: there is nothing to pad, and no later step to hide."""
     batch = batch_of((1, 1, 1), (1, 1, 1))
     with torch.inference_mode():
-        assert torch.allclose(make("masked")(batch), make("paper")(batch), atol=1e-5)
+        assert torch.allclose(
+            make("masked")(batch).prediction_BK, make("paper")(batch).prediction_BK, atol=1e-5
+        )
 
 
 def test_as_published_padding_is_seen_and_a_later_step_is_not() -> None:
@@ -92,7 +94,7 @@ def test_as_published_padding_is_seen_and_a_later_step_is_not() -> None:
         {name: torch.nn.functional.pad(mask, (0, 3)) for name, mask in batch.masks.items()},
     )
     with torch.inference_mode():
-        assert not torch.allclose(model(batch), model(padded), atol=1e-3)
+        assert not torch.allclose(model(batch).prediction_BK, model(padded).prediction_BK, atol=1e-3)
         transformer = model.self_attention["text"]
         x_BTD = torch.randn(2, 5, 24)
         changed_BTD = torch.cat([x_BTD[:, :4], torch.randn(2, 1, 24)], dim=1)
@@ -104,6 +106,6 @@ def test_as_published_padding_is_seen_and_a_later_step_is_not() -> None:
 @pytest.mark.parametrize("padding", ["masked", "paper"])
 def test_every_parameter_gets_a_gradient(padding: Padding) -> None:
     model = make(padding).train()
-    model(batch_of((5, 3, 4), (2, 6, 4))).square().sum().backward()
+    model(batch_of((5, 3, 4), (2, 6, 4))).prediction_BK.square().sum().backward()
     without = [name for name, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum()]
     assert without == []
