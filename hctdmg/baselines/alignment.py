@@ -49,3 +49,25 @@ def share_weights(mask_BS: Tensor, length_B: Tensor, num_steps: int) -> Tensor:
     is_real_BTS = mask_BS[:, None] & (step_T1 < length_B[:, None, None])
     tiny = torch.finfo(overlap_BTS.dtype).tiny
     return overlap_BTS / per_step_B11.clamp(min=tiny) * is_real_BTS
+
+
+def shares(x_BSD: Tensor, mask_BS: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Each clock step's share of a modality, unaveraged: every step that the share touches, and so at least one.
+
+    Args:
+        x_BSD: The modality.
+        mask_BS: Its real steps.
+        mask_BT: The clock's real steps.
+
+    Returns:
+        (B, T, C, D) and its mask (B, T, C), C the most steps that any share has; nothing of an absent modality.
+    """
+    num_source_B1, num_clock_B1 = mask_BS.sum(dim=1)[:, None], mask_BT.sum(dim=1)[:, None].clamp(min=1)
+    step_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
+    first_BT = step_T * num_source_B1 // num_clock_B1
+    after_BT = ((step_T + 1) * num_source_B1 + num_clock_B1 - 1) // num_clock_B1 * mask_BT
+    most = max(1, int((after_BT - first_BT).max()))
+    index_BTC = first_BT[..., None] + torch.arange(most, device=mask_BT.device)
+    mask_BTC = index_BTC < after_BT[..., None]
+    rows_B11 = torch.arange(len(x_BSD), device=mask_BT.device)[:, None, None]
+    return x_BSD[rows_B11, index_BTC.clamp(max=x_BSD.shape[1] - 1)], mask_BTC

@@ -10,7 +10,7 @@ for batches that are padded to the data set's longest. `padding="masked"` has ma
 model does. Ours: the kernels of `hctdmg.layers`, and steps numbered from 0, not 1. Both ways share their weights
 (`run_as_published` lays out the same sums as the paper's code does).
 
-Shape suffixes: B samples, T and S steps, D width, H heads, E width of one head, K outputs.
+Shape suffixes: M modalities, B samples, T and S steps, D width, H heads, E width of one head, K outputs.
 """
 
 import math
@@ -38,7 +38,7 @@ class MulTConfig:
     """What decides the model's parameters, and its dropout; the defaults are the repository's.
 
     Attributes:
-        modalities: Three.
+        modalities: At least two; the paper's are three.
         num_outputs: K.
         dim: Width of every stream.
         num_heads: Divides dim.
@@ -71,6 +71,9 @@ class MulT(nn.Module):
         super().__init__()
         self.config = config
         dim, names = config.dim, [modality.name for modality in config.modalities]
+        if len(names) < 2:
+            raise ValueError(f"mult has {names[0]!r} alone: it needs a second modality to attend to")
+        enhanced_dim = (len(names) - 1) * dim
         self.convolutions = nn.ModuleDict(
             {
                 one.name: nn.Conv1d(one.width, dim, one.kernel_size, padding=one.kernel_size // 2, bias=False)
@@ -92,12 +95,12 @@ class MulT(nn.Module):
         self.self_attention = nn.ModuleDict(
             {
                 name: self._transformer(
-                    2 * dim, max(config.num_layers, NUM_LEAST_SELF_LAYERS), config.attention_dropout
+                    enhanced_dim, max(config.num_layers, NUM_LEAST_SELF_LAYERS), config.attention_dropout
                 )
                 for name in names
             }
         )
-        self.head = OutputHead(2 * dim * len(names), config.num_outputs, config.output_dropout)
+        self.head = OutputHead(enhanced_dim * len(names), config.num_outputs, config.output_dropout)
 
     def _transformer(self, dim: int, num_layers: int, attention_dropout: float) -> Transformer:
         config = self.config
@@ -131,7 +134,7 @@ class MulT(nn.Module):
         return projected_BTD
 
     def _summarise(self, target: str, streams: dict[str, Tensor], batch: Batch) -> Tensor:
-        """(B, 2 D): one modality, enhanced by each other one."""
+        """(B, (M - 1) D): one modality, enhanced by each other one."""
         enhanced_BTD = torch.cat(
             [
                 self._enhance(
