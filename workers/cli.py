@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workers import cli_data, cli_offline, cli_train
+from workers import cli_data, cli_experiment, cli_offline, cli_train
 from workers.cli_config import config_app
 from workers.cli_dlq import dlq_app
 from workers.cli_options import (
@@ -269,6 +269,7 @@ def _doctor(
 
 app.command("train")(cli_train.train)
 app.command("evaluate")(cli_train.evaluate)
+app.command("experiment")(cli_experiment.experiment)
 app.command("export")(cli_offline.export)
 
 

@@ -72,7 +72,7 @@ def measure_world(_: str, seed: int, setup: Setup) -> Metrics:
 def measure_file(_: str, seed: int, setup: Setup, path: Path) -> Metrics:
     """Train and calibrate on a file's splits; score on its test split by what people said of each modality."""
     network, calibration, metrics = _teach(data := read_labelled(path), seed, setup)
-    return {**metrics, **_judge(network, calibration, data.splits["test"], "")}
+    return metrics | _judge(network, calibration, data.splits["test"], "")
 
 
 def read_labelled(path: Path) -> Dataset:
