@@ -116,8 +116,8 @@ def cut(path: Path, segment_s: float = SEGMENT_S, config: MediaConfig | None = N
             if muxer is not None:
                 yield from _copied(_pieces(container, tracks, segment_s, config), tracks, muxer)
                 return
-            end_s = _last_s(iterate_packets(container, tracks), _begin_s(tracks))
-            duration_s = end_s - _begin_s(tracks)
+            end_s = last_s(iterate_packets(container, tracks), begin_s(tracks))
+            duration_s = end_s - begin_s(tracks)
         yield _whole(file, tracks, duration_s, config)
 
 
@@ -129,11 +129,11 @@ def _pieces(
     The video leads: it says where the cuts are. Without one, the sound does.
     """
     leader = tracks.present[0]
-    piece = _Piece(_begin_s(tracks))
+    piece = _Piece(begin_s(tracks))
     waiting: deque[_Piece] = deque()
     sound: deque[tuple[Packet, float]] = deque()
     reached_s, heard_s = -math.inf, -math.inf if len(tracks.present) > 1 else math.inf
-    for packet, time_s in _timed_packets(container, tracks):
+    for packet, time_s in timed_packets(container, tracks):
         if packet.stream_index == leader.index:
             if packet.is_keyframe and piece.leading and time_s >= piece.start_s + segment_s - TOLERANCE_S:
                 piece.end_s = time_s
@@ -151,14 +151,14 @@ def _pieces(
         yield _with_sound(last, sound)
 
 
-def _begin_s(tracks: Tracks) -> float:
+def begin_s(tracks: Tracks) -> float:
     """When the first track begins."""
     return min(seconds(track.start_time or 0, track.time_base) for track in tracks.present)
 
 
-def _timed_packets(container: InputContainer, tracks: Tracks) -> Iterator[tuple[Packet, float]]:
+def timed_packets(container: InputContainer, tracks: Tracks) -> Iterator[tuple[Packet, float]]:
     """Each packet and when it is shown; one that does not say counts as shown with the one before."""
-    times_s = dict.fromkeys((track.index for track in tracks.present), _begin_s(tracks))
+    times_s = dict.fromkeys((track.index for track in tracks.present), begin_s(tracks))
     for packet in iterate_packets(container, tracks):
         time_s = packet_time_s(packet)
         if time_s is not None:
@@ -185,22 +185,22 @@ def _with_sound(piece: _Piece, sound: deque[tuple[Packet, float]]) -> _Piece:
 
 def _copied(pieces: Iterator[_Piece], tracks: Tracks, muxer: str) -> Iterator[Cut]:
     """Each piece as a file of its own."""
-    begin_s = _begin_s(tracks)
+    origin_s = begin_s(tracks)
     for sequence, piece in enumerate(pieces):
         end_s = (
-            piece.end_s if piece.end_s < math.inf else _last_s((*piece.leading, *piece.sound), piece.start_s)
+            piece.end_s if piece.end_s < math.inf else last_s((*piece.leading, *piece.sound), piece.start_s)
         )
         data, num_lost = remux(
             (piece.leading, piece.sound), tracks, muxer, piece.start_s, is_first=sequence == 0
         )
         if num_lost == len(piece.leading) + len(piece.sound):
-            begin = f"{piece.start_s - begin_s:.1f} s"
+            begin = f"{piece.start_s - origin_s:.1f} s"
             raise SegmentError(
                 "decode", f"no readable packet from {begin} on: the file is truncated or damaged"
             )
         yield Cut(
             sequence=sequence,
-            start_s=piece.start_s - begin_s,
+            start_s=piece.start_s - origin_s,
             duration_s=max(0.0, end_s - piece.start_s),
             data=data,
             content_type=_content_type(muxer, tracks),
@@ -209,7 +209,7 @@ def _copied(pieces: Iterator[_Piece], tracks: Tracks, muxer: str) -> Iterator[Cu
         )
 
 
-def _last_s(packets: Iterable[Packet], begin_s: float) -> float:
+def last_s(packets: Iterable[Packet], begin_s: float) -> float:
     """When the last packet has been shown."""
     return max(
         (

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipelines.container import check_duration, choose_tracks, open_container, read_packets
 from pipelines.deadline import Deadline
 from pipelines.errors import SegmentError
-from pipelines.media import MediaConfig
+from pipelines.media import WHOLE, MediaConfig, Span
 from pipelines.pictures import Frame, Pictures, decode_pictures
 from pipelines.sound import Sound, decode_sound
 
@@ -27,7 +27,7 @@ AUDIO_HZ = 16_000
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a segment shows and sounds like. Time 0 is the first moment of either track.
+    """What a segment shows and sounds like. Time 0 is the first moment of either track, or the span's begin.
 
     Attributes:
         duration_s: Length of what was decoded.
@@ -49,6 +49,7 @@ def decode(
     config: MediaConfig,
     deadline: Deadline,
     *,
+    span: Span = WHOLE,
     frames_hz: float = FRAMES_HZ,
     frame_width_px: int = FRAME_WIDTH_PX,
     audio_hz: int = AUDIO_HZ,
@@ -59,6 +60,7 @@ def decode(
         media: The whole file.
         config: Limits.
         deadline: When to stop.
+        span: Which part of the file is the segment.
         frames_hz: Pictures a second: the first one at or after each tick.
         frame_width_px: Longest side of a picture; larger ones are scaled down.
         audio_hz: Samples a second.
@@ -79,6 +81,7 @@ def decode(
                 config,
                 deadline,
                 start_s=sound.start_s if sound else None,
+                span=span,
                 frames_hz=frames_hz,
                 longest_px=frame_width_px,
             )
@@ -90,28 +93,29 @@ def decode(
             if num_packets
             else "no packet behind its header: it is truncated or lasts 0 s; send it again whole",
         )
-    return _on_one_clock(sound, pictures, config, audio_hz)
+    return _on_one_clock(sound, pictures, span, config, audio_hz)
 
 
 def _on_one_clock(
-    sound: Sound | None, pictures: Pictures | None, config: MediaConfig, audio_hz: int
+    sound: Sound | None, pictures: Pictures | None, span: Span, config: MediaConfig, audio_hz: int
 ) -> Decoded:
-    """Count time from the first moment of either track.
+    """Count time from the first moment of either track; a span begins later.
 
     container's clock   1.40      1.52                      6.43  6.48
     pictures            |------------------------------------|
     sound                          |------------------------------|
     decoded             0  silence 0.12                           5.08
     """
-    zero_s = min(track.start_s for track in (sound, pictures) if track is not None)
+    zero_s = min(track.start_s for track in (sound, pictures) if track is not None) + span.start_s
     duration_s = max(track.end_s for track in (sound, pictures) if track is not None) - zero_s
     check_duration(duration_s, config)
     if duration_s <= 0:
         raise SegmentError("decode", "lasts 0 s; send a segment with more than one picture or sample")
     audio = None
-    if sound is not None:
-        silence = np.zeros(round((sound.start_s - zero_s) * audio_hz), dtype=np.float32)
-        audio = np.concatenate([silence, sound.samples])
+    if sound is not None and sound.end_s > zero_s:
+        num_silent = round((sound.start_s - zero_s) * audio_hz)
+        silence = np.zeros(max(0, num_silent), dtype=np.float32)
+        audio = np.concatenate([silence, sound.samples[max(0, -num_silent) :]])
     frames = pictures.frames if pictures else ()
     return Decoded(
         duration_s=duration_s,

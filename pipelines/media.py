@@ -3,6 +3,8 @@
 Knows limits. Does not know how any of them is enforced.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,3 +47,20 @@ class MediaConfig(BaseModel):
     max_pixels: Annotated[int, Field(gt=0)] = 3840 * 2160
     max_streams: Annotated[int, Field(gt=0)] = 16
     fetch_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a media object that is the segment; the rest is there so that this part can be decoded.
+
+    Attributes:
+        start_s: Counted from the object's begin; nothing before it is seen or heard.
+        end_s: No picture from here on is seen. What sounds from here on was left out when the object was cut.
+    """
+
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+
+WHOLE = Span()
+"""How segments come from a stream."""

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from pipelines.container import Packet, check_pixels, decoder_pixels, packet_time_s, seconds
 from pipelines.deadline import Deadline
-from pipelines.media import MediaConfig
+from pipelines.media import MediaConfig, Span
 
 SKIPS_EXACTLY = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
 """Decoders that can leave out a frame to which no other refers, without a change to any other frame."""
@@ -73,6 +73,7 @@ def decode_pictures(
     deadline: Deadline,
     *,
     start_s: float | None,
+    span: Span,
     frames_hz: float,
     longest_px: int,
 ) -> Pictures | None:
@@ -83,12 +84,13 @@ def decode_pictures(
         packets: All its packets, in the order of decoding.
         config: Limits.
         deadline: When to stop.
-        start_s: When the segment begins, unless this track begins earlier; None when only this track counts.
+        start_s: When the media begin, unless this track begins earlier; None when only this track counts.
+        span: Which part of the media counts.
         frames_hz: Ticks a second.
         longest_px: Longest side of a picture; larger ones are scaled down.
 
     Returns:
-        None when no packet could be decoded.
+        None when there is no picture: no packet could be decoded, or none is shown within the span.
 
     Raises:
         SegmentError: Stage "decode": a frame is too large, or the deadline passed.
@@ -97,8 +99,9 @@ def decode_pictures(
     first_s = shown_s[0] if shown_s else 0.0
     zero_s = first_s if start_s is None else min(first_s, start_s)
     period_s = _period_s(track, packets, shown_s)
-    needed = _needed(packets, _Ticks(zero_s, frames_hz))
-    ticks, pixel_aspect = _Ticks(zero_s, frames_hz), _pixel_aspect(track)
+    begin_s, until_s = zero_s + span.start_s, zero_s + span.end_s
+    needed = _needed(packets, _Ticks(begin_s, frames_hz, until_s))
+    ticks, pixel_aspect = _Ticks(begin_s, frames_hz, until_s), _pixel_aspect(track)
     frames: list[Frame] = []
     # The last pictures may not be needed: their packets still say when the track ends.
     end_s, num_damaged = shown_s[-1] + period_s if shown_s else 0.0, 0
@@ -123,15 +126,19 @@ class _Ticks:
     Attributes:
         zero_s: The first one.
         rate_hz: Of the others.
+        until_s: From here on there is none.
         num_passed: Ticks that were served or missed.
     """
 
     zero_s: float
     rate_hz: float
+    until_s: float
     num_passed: int = 0
 
     def take(self, time_s: float) -> bool:
         """Whether a picture at this time is the first one since the next tick."""
+        if time_s >= self.until_s - TICK_TOLERANCE_S:
+            return False
         num_reached = math.floor((time_s - self.zero_s + TICK_TOLERANCE_S) * self.rate_hz) + 1
         if num_reached <= self.num_passed:
             return False

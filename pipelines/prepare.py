@@ -17,7 +17,7 @@ from pipelines.decode import decode
 from pipelines.errors import ConfigError
 from pipelines.features import Extractor, FloatArray, Track
 from pipelines.fetch import fetch
-from pipelines.media import MediaConfig
+from pipelines.media import WHOLE, MediaConfig, Span
 from pipelines.pitch import SAMPLE_HZ
 from pipelines.segment import IncomingSegment, Segment
 from pipelines.text import TextExtractor
@@ -76,8 +76,18 @@ class Preparer:
                 + "; install the version it was trained with, or train it anew"
             )
 
-    def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
+    @property
+    def contract(self) -> FeatureContract:
+        """What the features are."""
+        return _contract_of(self._extractors, self._alignment)
+
+    def prepare(self, incoming: IncomingSegment, deadline: Deadline, span: Span = WHOLE) -> PreparedSegment:
         """Turn a segment into features.
+
+        Args:
+            incoming: The segment.
+            deadline: When to stop.
+            span: Which part of its media it is; all of them, unless they were cut out of a labelled video.
 
         Raises:
             SegmentError: The segment can't be prepared, or the deadline passed.
@@ -92,6 +102,7 @@ class Preparer:
                 media,
                 self._media,
                 deadline,
+                span=span,
                 frames_hz=FRAMES_HZ,
                 frame_width_px=FRAME_LONGEST_PX,
                 audio_hz=SAMPLE_HZ,

@@ -267,10 +267,14 @@ def _doctor(
     return doctor(settings, config is not None or bootstrap_servers is not None, as_json)
 
 
-app.command("train")(cli_train.train)
-app.command("evaluate")(cli_train.evaluate)
-app.command("experiment")(cli_experiment.experiment)
-app.command("export")(cli_offline.export)
+for _command in (
+    cli_offline.extract,
+    cli_train.train,
+    cli_train.evaluate,
+    cli_experiment.experiment,
+    cli_offline.export,
+):
+    app.command(_command.__name__)(_command)
 
 
 def main() -> None:

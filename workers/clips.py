@@ -43,6 +43,7 @@ class Script:
         pitch_hz: Of the voice.
         liveliness: Of the voice, in octaves.
         is_transcribed: Whether the clip comes with its words.
+        duration_s: Of the clip.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Script:
     pitch_hz: float
     liveliness: float
     is_transcribed: bool = True
+    duration_s: float = DURATION_S
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def timed_words(lines: Sequence[tuple[float, str]]) -> Iterator[tuple[Word, list
 
 def draw_frames(script: Script, syllables: Sequence[Syllable]) -> Iterator[npt.NDArray[np.uint8]]:
     """The pictures of a clip, (H, W, 3) each."""
-    times_s = np.arange(round(DURATION_S * FRAMES_HZ)) / FRAMES_HZ
+    times_s = np.arange(round(script.duration_s * FRAMES_HZ)) / FRAMES_HZ
     openings = np.rint(envelope(syllables, times_s) * (NUM_OPENINGS - 1)).astype(int)
     drawn: dict[tuple[int, bool], npt.NDArray[np.uint8]] = {}
     for time_s, opening in zip(times_s, openings, strict=True):
@@ -176,7 +178,7 @@ def _write(path: Path, script: Script, syllables: Sequence[Syllable]) -> None:
         for picture in draw_frames(script, syllables):
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode(None))
-        sound = draw_voice(syllables, DURATION_S, AUDIO_HZ, script.pitch_hz, script.liveliness)
+        sound = draw_voice(syllables, script.duration_s, AUDIO_HZ, script.pitch_hz, script.liveliness)
         frame = av.AudioFrame.from_ndarray(sound[np.newaxis], format="fltp", layout="mono")
         frame.sample_rate, frame.time_base, frame.pts = AUDIO_HZ, Fraction(1, AUDIO_HZ), 0
         container.mux(audio.encode(frame))

@@ -89,7 +89,7 @@ class Session:
         self._num_dead_letters = 0
         self._look_for_orphans_at_s = 0.0
         self._num_sharing = 0
-        self._taken_in_as = ""
+        self._member_id = self._taken_in_as = ""
         self.beat_s = time.monotonic()
         self._consumer = open_consumer(self._config, identity, self._flow.max_in_flight_bytes)
         self._places = Places(self._consumer, self._config.input_topic)
@@ -130,11 +130,10 @@ class Session:
     def leave(self) -> None:
         """Leave the group for good, so that others get the partitions at once; undone work is given back."""
         self._windows.drop(self._windows.partitions)
-        member = self._consumer.group_metadata()
         self._consumer.close(autocommit=False)
         self._publisher.close()
         self._rebalance.close()
-        remove_member(self._config, self._identity, member.member_id)
+        remove_member(self._config, self._identity, self._member_id)
 
     def _give_back(self, partitions: Collection[int]) -> None:
         """Finish what is in flight of partitions that go to another member; the group waits for it."""
@@ -290,8 +289,11 @@ class Session:
         return bool(self._consumer.group_metadata().generation_id >= 0)
 
     def _look(self) -> Progress:
+        member = self._consumer.group_metadata()
+        # Who was thrown out has none, and its name may be another's by now: the last one tells it from that.
+        self._member_id = member.member_id or self._member_id
         return Progress(
-            is_member=self._consumer.group_metadata().state is MemberState.STABLE,
+            is_member=member.state is MemberState.STABLE,
             partitions=tuple(sorted(self._places.owned())),
             num_in_flight=self._windows.num_records,
             num_bytes_in_flight=self._windows.num_bytes,

@@ -8,7 +8,8 @@ P is the most steps that the words have in any batch, n those of the sample. Mul
 are added as they are. Ours: the LSTM's width 32, which adds 26,022 parameters at inputs 300/74/35 and 50 words (581,523
 with EF-LSTM, 1,250,749 with RAVEN, 532,064 with MCTN); masks; and two rules. A sample without words has as many
 positions as its next modality has steps, at most P. A modality with fewer steps than there are positions has no CTC
-loss, for no path is that long. Behind it, RAVEN's LSTMs within a word see one step, and their recurrent weights idle.
+loss, for no path is that long. Behind it, RAVEN's LSTMs within a word see one step, and their recurrent weights idle;
+MCTN answers from the words and takes what is aligned as its target, so there the CTC loss alone teaches alignment.
 
 Shape suffixes: B samples, S steps of a modality, P positions, Q positions and blank, D features.
 """

@@ -59,9 +59,8 @@ class LmfMulT(nn.Module):
         """Run the model."""
         streams = {}
         for name, convolution in self.convolutions.items():
-            mask_BT1 = batch.masks[name][..., None]
-            x_BTD = convolution((batch.features[name] * mask_BT1).transpose(1, 2)).transpose(1, 2)
-            streams[name] = x_BTD * mask_BT1
+            x_BTD = batch.features[name] * batch.masks[name][..., None]
+            streams[name] = convolution(x_BTD.transpose(1, 2)).transpose(1, 2)
         aligned, clock_BS = align(Batch(streams, batch.masks), list(streams))
         fused_BSD = self.fusion(list(aligned.values()))
         summaries = []
@@ -69,5 +68,5 @@ class LmfMulT(nn.Module):
             mask_BT = batch.masks[name]
             enhanced_BTD, _ = self.crossmodal[name](x_BTD, fused_BSD, clock_BS)
             attended_BTD, _ = self.self_attention[name](enhanced_BTD, None, mask_BT)
-            summaries.append(last_step(attended_BTD, mask_BT) * mask_BT.any(dim=1, keepdim=True))
+            summaries.append(last_step(attended_BTD, mask_BT))
         return without_extra_loss(self.head(torch.cat(summaries, dim=1)))

@@ -97,7 +97,8 @@ class Mctn(nn.Module):
 def _error(translated_BTD: Tensor, target: str, source: str, batch: Batch) -> Tensor:
     """Mean square error over the real steps of the samples that have both; 0 without any."""
     mask_BT1 = (batch.masks[target] & batch.masks[source].any(dim=1, keepdim=True))[..., None]
-    difference_BTD = (translated_BTD - batch.features[target]) * mask_BT1
+    # Behind CTC the target is learned itself: it must not be bent towards what is easily told.
+    difference_BTD = (translated_BTD - batch.features[target].detach()) * mask_BT1
     num_elements = mask_BT1.sum().clamp(min=1) * translated_BTD.shape[2]
     error: Tensor = difference_BTD.square().sum() / num_elements
     return error

@@ -24,6 +24,7 @@ Task = Literal["regression", "classes", "binary"]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
+SplitName = Literal["train", "valid", "test"]
 SPLITS = ("train", "valid", "test")
 
 

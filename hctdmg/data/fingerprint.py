@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hctdmg.data.dataset import Dataset
 
@@ -14,7 +16,8 @@ def fingerprint(data: Dataset) -> str:
     for name in sorted(data.splits):
         split = data.splits[name]
         digest.update(json.dumps([name, split.ids]).encode())
-        arrays = {"labels": split.labels_NK, **{f"unimodal {one}": v for one, v in split.unimodal.items()}}
+        arrays: dict[str, npt.NDArray[Any]] = {"labels": split.labels_NK}
+        arrays |= {f"unimodal {one}": v for one, v in split.unimodal.items()}
         for one in split.features:
             arrays |= {f"features {one}": split.features[one], f"mask {one}": split.masks[one]}
         for one, array in arrays.items():

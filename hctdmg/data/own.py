@@ -23,7 +23,7 @@ import safetensors.numpy
 
 from hctdmg.batch import Sample
 from hctdmg.contract import FeatureContract
-from hctdmg.data.dataset import SPLITS, Dataset, Floats, Split, Task
+from hctdmg.data.dataset import SPLITS, Dataset, Floats, Split, SplitName, Task
 from hctdmg.data.errors import DataError
 from hctdmg.manifest import CheckpointError, read_value
 
@@ -60,7 +60,7 @@ class Example:
     """
 
     id: str
-    split: Literal["train", "valid", "test"]
+    split: SplitName
     labels: tuple[float, ...]
     stored: StoredSample
 

@@ -11,7 +11,7 @@ from hctdmg.baselines.registry import NAMES, build
 from hctdmg.config import ModalityConfig, ModelConfig
 from hctdmg.data.dataset import Dataset
 from hctdmg.model import HctDmg
-from hctdmg.training.errors import TrainingError
+from hctdmg.training.errors import RecipeError
 from hctdmg.training.network import Standardised
 
 OWN = "hct-dmg"
@@ -35,7 +35,7 @@ def build_network(
         kernel_sizes: Of each modality's convolution; 3 where it isn't named.
 
     Raises:
-        TrainingError: There is no such model, or it can't be built like this.
+        RecipeError: There is no such model, or it can't be built like this.
     """
     torch.manual_seed(seed)
     try:
@@ -43,12 +43,12 @@ def build_network(
         if name == OWN:
             return HctDmg(ModelConfig(modalities, data.label_names, **(settings or {})))
         if settings:
-            raise TrainingError(
+            raise RecipeError(
                 f"{', '.join(settings)}: only {OWN} has such settings, {name} is as its paper has it"
             )
         return Standardised(build(name, modalities, num_outputs(data), num_steps(data)), data.widths)
     except ValueError as error:
-        raise TrainingError(str(error)) from None
+        raise RecipeError(str(error)) from None
 
 
 def modalities_of(data: Dataset, kernel_sizes: Mapping[str, int]) -> tuple[ModalityConfig, ...]:

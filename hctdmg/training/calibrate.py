@@ -140,8 +140,8 @@ def _known(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Location, scale and truth of a regression, where all are known."""
     is_known_N = ~np.isnan(raw_NK).any(axis=1) & ~np.isnan(truth_NK[:, 0])
-    raw_NK, truth_N = raw_NK[is_known_N].astype(np.float64), truth_NK[is_known_N, 0].astype(np.float64)
-    return raw_NK[:, 0], np.exp(raw_NK[:, 1]), truth_N
+    known_NK = raw_NK[is_known_N].astype(np.float64)
+    return known_NK[:, 0], np.exp(known_NK[:, 1]), truth_NK[is_known_N, 0].astype(np.float64)
 
 
 def _fit_min_confidence(

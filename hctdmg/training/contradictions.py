@@ -32,8 +32,9 @@ def contradict_by_labels(split: Split, task: Task) -> Bools | None:
         highest_N = np.where(np.isnan(labels_NM), -np.inf, labels_NM).max(axis=1)
         differ_N: Bools = lowest_N < highest_N
         return differ_N
-    opposed_N: Bools = (labels_NM < -NEUTRAL_WITHIN).any(axis=1) & (labels_NM > NEUTRAL_WITHIN).any(axis=1)
-    return opposed_N
+    is_negative_N = np.asarray((labels_NM < -NEUTRAL_WITHIN).any(axis=1))
+    is_positive_N = np.asarray((labels_NM > NEUTRAL_WITHIN).any(axis=1))
+    return is_negative_N & is_positive_N
 
 
 def contradiction(prediction: Prediction, min_confidence: float) -> float:
@@ -42,7 +43,7 @@ def contradiction(prediction: Prediction, min_confidence: float) -> float:
     if verdict.pair is None:
         return 0.0
     left, right = (prediction.readings[name] for name in verdict.pair)
-    assert left is not None  # noqa: PT018 - a pair is made of readings
+    assert left is not None
     assert right is not None
     return distance(left, right)
 

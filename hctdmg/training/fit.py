@@ -11,7 +11,8 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from hctdmg.training.errors import TrainingError
 from hctdmg.training.fit_config import FitConfig
 from hctdmg.training.fit_state import FitEpoch, FitResult, FitState, read_state, write_state
 from hctdmg.training.losses import selection_loss, task_loss, unimodal_loss
+from hctdmg.training.modality_dropout import drop_modalities
 from hctdmg.training.network import ask, device_of, predict_split, standardise, usable_rows
 
 __all__ = ["FitConfig", "FitEpoch", "FitResult", "fit"]
@@ -53,10 +55,20 @@ def fit(
         report: Called after each epoch.
 
     Raises:
-        TrainingError: A loss is no longer finite, there is nothing to learn from, or the state is of another run.
+        TrainingError: A loss is no longer finite, there is nothing to learn from, or the state is damaged.
+        RecipeError: The state is of another run.
     """
-    if config.num_threads is not None:
-        torch.set_num_threads(config.num_threads)
+    with _threads(config.num_threads):
+        return _fit(network, data, config, folder, report)
+
+
+def _fit(
+    network: nn.Module,
+    data: Dataset,
+    config: FitConfig,
+    folder: Path | None,
+    report: Callable[[FitEpoch], None],
+) -> FitResult:
     try:
         network.to(config.device)
     except (RuntimeError, AssertionError) as error:
@@ -76,6 +88,17 @@ def fit(
     network.eval()
     history = tuple(state.history)
     return FitResult(history, state.best_epoch, _frozen_after(history, config))
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads in the body."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _usable(data: Dataset) -> Rows:
@@ -152,7 +175,7 @@ def _teach(state: FitState, data: Dataset, rows: Rows, config: FitConfig, rng: R
     batches = np.array_split(rng.permutation(rows), math.ceil(len(rows) / config.batch_size))
     total = 0.0
     for chosen_B in batches:
-        batch = _drop_modalities(split.batch(chosen_B.tolist()), config.modality_dropout, rng).to(device)
+        batch = drop_modalities(split.batch(chosen_B.tolist()), config.modality_dropout, rng).to(device)
         state.optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=config.amp):
             loss = _objective(network, batch, split, chosen_B, data, config)
@@ -193,24 +216,6 @@ def _judge(network: nn.Module, split: Split, data: Dataset, epoch: int) -> float
 
 def _diverged(what: str, value: float, epoch: int) -> str:
     return f"{what} is {value} in epoch {epoch}: lower learning_rate or max_gradient_norm, or look at the features"
-
-
-def _drop_modalities(batch: Batch, chance: float, rng: Rng) -> Batch:
-    """Take modalities from samples at random; each keeps at least one of those that it has."""
-    if not chance:
-        return batch
-    present_BM = np.stack([mask_BT.any(dim=1).numpy() for mask_BT in batch.masks.values()], axis=1)
-    draws_BM = rng.uniform(size=present_BM.shape)
-    # The one with the luckiest draw stays whatever the chance.
-    lucky_B = np.where(present_BM, draws_BM, -1.0).argmax(axis=1)
-    kept_BM = present_BM & (draws_BM >= chance)
-    kept_BM[np.arange(len(lucky_B)), lucky_B] = present_BM[np.arange(len(lucky_B)), lucky_B]
-    features, masks = {}, {}
-    for column, name in enumerate(batch.masks):
-        kept_B1 = torch.from_numpy(kept_BM[:, column])[:, None]
-        masks[name] = batch.masks[name] & kept_B1
-        features[name] = batch.features[name] * kept_B1[..., None]
-    return Batch(features, masks)
 
 
 def _gate(network: nn.Module) -> ModalityGate | None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hctdmg.training.errors import TrainingError
+from hctdmg.training.errors import RecipeError, TrainingError
 
 STATE = "state.pt"
 METRICS = "metrics.jsonl"
@@ -128,7 +128,8 @@ def read_state(folder: Path, state: FitState, identity: Mapping[str, Any], devic
         Whether there was one.
 
     Raises:
-        TrainingError: It is damaged, or of another configuration, network or data set.
+        TrainingError: It is damaged.
+        RecipeError: It is of another configuration, network or data set.
     """
     path = folder / STATE
     if not path.is_file():
@@ -141,7 +142,7 @@ def read_state(folder: Path, state: FitState, identity: Mapping[str, Any], devic
     except Exception as error:  # noqa: BLE001 - a damaged file raises whatever it stumbles over
         raise TrainingError(f"{path}: is damaged ({type(error).__name__}): remove it to begin anew") from None
     if differences := _differences(theirs, json.loads(json.dumps(identity))):
-        raise TrainingError(
+        raise RecipeError(
             f"{path}: is of another run ({differences[0]}): resume with the same settings and data, "
             "or take another folder"
         )

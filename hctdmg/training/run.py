@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from hctdmg.checkpoint import save_checkpoint
@@ -81,16 +82,16 @@ def train_run(
         report: Called after each epoch.
 
     Raises:
-        RecipeError: The folder holds a run already and is not to be resumed.
+        RecipeError: The folder holds a run already and is not to be resumed, or it is another one.
         TrainingError: Training failed; see `fit`.
     """
-    if not is_resumed and any((folder / name).exists() for name in (RUN, STATE)):
+    if not is_resumed and any((folder / name).exists() for name in (STATE, CHECKPOINT)):
         raise RecipeError(f"{folder} holds a run already: add --resume, or give another folder")
     data = on_cmu_scale(data)
     network = build_network(recipe.model, data, recipe.fit.seed, recipe.settings, recipe.kernel_sizes)
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
     record = _record(data, recipe, source, num_parameters)
-    if not (folder / RUN).exists():  # a run that is resumed in vain keeps its own
+    if not (folder / STATE).exists():  # a run that is resumed in vain keeps its own
         _write(folder, {"command": list(command), **record})
     result = fit(network, data, recipe.fit, folder, report)
     record["result"] = {
@@ -121,6 +122,7 @@ def _record(data: Dataset, recipe: Recipe, source: str, num_parameters: int) -> 
         "recipe": dataclasses.asdict(recipe),
         "parameters": num_parameters,
         "versions": versions(),
+        "num_threads": recipe.fit.num_threads or torch.get_num_threads(),
     }
 
 

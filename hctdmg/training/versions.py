@@ -11,7 +11,7 @@ PACKAGES = ("hctdmg", "torch", "numpy", "scipy", "scikit-learn", "safetensors")
 def versions() -> dict[str, str]:
     """Versions of packages and Python, and what computes."""
     found = {name: _version(name) for name in PACKAGES}
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    machine = platform.machine()
     if torch.cuda.is_available():
         machine += f", {torch.cuda.get_device_name()}"
     return {**found, "python": platform.python_version(), "machine": machine}

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from hctdmg.batch import Sample
 from hctdmg.predictor import Prediction, Predictor
+from hctdmg.training.contradictions import true_class
 from hctdmg.training.metrics import auroc, coverage, mean_absolute_error, pearson, sign_accuracy
 from pipelines.deadline import Deadline
 from pipelines.decode import decode

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import delivery, soak
+from tests.bench import delivery_tables, soak
 
 REPO = Path(__file__).parent.parent.parent
 PAGE = REPO / "docs" / "delivery.md"
@@ -118,7 +118,7 @@ def chaos_kinds(run: dict[str, Any]) -> list[str]:
 def cost() -> str:
     """As the bench prints it."""
     path = RESULTS / "delivery.json"
-    return delivery.as_tables(json.loads(path.read_text())) if path.is_file() else NOTHING
+    return delivery_tables.as_tables(json.loads(path.read_text())) if path.is_file() else NOTHING
 
 
 def memory() -> str:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hctdmg.training.scores import sentiment_scores
 from tests.hctdmg.peers import NUM_POSITIONS, SMALL, make_small
 from tests.hctdmg.samples import NAMES, make_sample, small_config
 
+PAGE = Path(__file__).parent.parent.parent / "docs" / "peers.md"
 PEERS = tuple(name for name in registry.NAMES if name != "hct-dmg")
 MODALITIES = small_config(3).modalities
 
@@ -59,11 +61,13 @@ def answer(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def widened(batch: Batch, padding: int) -> Batch:
-    """More padding, and in it what no model may look at."""
-    return Batch(
-        {name: nn.functional.pad(x, (0, 0, 0, padding), value=9.0) for name, x in batch.features.items()},
-        {name: nn.functional.pad(mask, (0, padding)) for name, mask in batch.masks.items()},
-    )
+    """More padding, and in all of it what no model may look at."""
+    masks = {name: nn.functional.pad(mask, (0, padding)) for name, mask in batch.masks.items()}
+    features = {
+        name: nn.functional.pad(x, (0, 0, 0, padding)).masked_fill(~masks[name][..., None], 9.0)
+        for name, x in batch.features.items()
+    }
+    return Batch(features, masks)
 
 
 def test_sizes_are_pinned_and_near_what_was_published() -> None:
@@ -75,6 +79,12 @@ def test_sizes_are_pinned_and_near_what_was_published() -> None:
         assert row.published is None or abs(row.num_parameters / row.published - 1) < 0.1
         assert row.note
     assert 810_000 <= SIZES["hct-dmg"] <= 860_000
+
+
+def test_the_page_says_the_same_sizes() -> None:
+    rows = [line.split("|") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    said = {cells[1].strip(" `"): int(cells[5].replace(",", "")) for cells in rows}
+    assert said == SIZES
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -151,6 +161,16 @@ def test_each_modality_has_a_say(name: str) -> None:
     for modality, x_BTD in batch.features.items():
         changed = Batch({**batch.features, modality: x_BTD + torch.randn_like(x_BTD)}, batch.masks)
         assert not torch.allclose(answer(model, batch), answer(model, changed), atol=1e-6), modality
+
+
+def test_lmf_fuses_the_others_without_one_that_is_absent() -> None:
+    model = make_small("lmf", MODALITIES)
+    batch = batch_of((4, 0, 5))
+    before = answer(model, batch)
+    with torch.no_grad():
+        for parameter in model.others["audio"].parameters():  # type: ignore[union-attr,index]
+            parameter.normal_()
+    assert torch.equal(before, answer(model, batch))
 
 
 @pytest.mark.parametrize("num_modalities", [2, 4])

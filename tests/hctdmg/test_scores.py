@@ -82,3 +82,25 @@ def test_intervals_hold_the_value_and_shrink_with_more_samples() -> None:
 def test_what_can_not_be_compared_is_refused(predicted: np.ndarray, truth: np.ndarray) -> None:
     with pytest.raises(ValueError, match="shape"):
         sentiment_scores(predicted, truth)
+
+
+def test_classes_and_emotions_have_intervals() -> None:
+    rng = np.random.default_rng(4)
+    truth_N = rng.integers(0, 3, size=60)
+    guess_N = np.where(rng.uniform(size=60) < 0.7, truth_N, rng.integers(0, 3, size=60))
+    scores = class_scores(guess_N, truth_N, with_intervals=True)
+    plain = class_scores(guess_N, truth_N)
+    for name, score in scores.items():
+        assert score.lower is not None
+        assert score.upper is not None
+        assert score.lower < score.value < score.upper, name
+        assert (score.value, score.floor) == (plain[name].value, plain[name].floor)
+        assert plain[name].lower is None
+    # Of 60 samples with accuracy p the interval is about 4 standard errors wide.
+    p = scores["accuracy"].value
+    width = (scores["accuracy"].upper or 0) - (scores["accuracy"].lower or 0)
+    assert width == pytest.approx(3.92 * (p * (1 - p) / 60) ** 0.5, rel=0.15)
+    said_N1, true_N1 = guess_N[:, None] == 0, truth_N[:, None] == 0
+    for score in emotion_scores(said_N1, true_N1, ("a",), with_intervals=True)["a"]:
+        assert score.lower is not None
+        assert score.lower <= score.value

@@ -1,5 +1,6 @@
 """A member that the group has thrown out publishes nothing of what it had: another may have done so by then."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -104,3 +105,28 @@ def test_who_learns_while_it_joins_that_it_was_thrown_out_forgets_what_it_had(
         held.release()
         wait_until(lambda: topics.committed() == {0: 11}, "the new one is answered")
     assert [event.value for event in topics.events(1)] == [b"0 10"]
+
+
+def test_who_was_thrown_out_does_not_put_its_successor_out(
+    kafka_broker: KafkaBroker, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves late, under the name that is its successor's by then."""
+    topics = make_topics(kafka_broker, 1)
+    with holding(topics, held) as running:
+        may_close = threading.Event()
+        close = running.session._consumer.close
+
+        def close_late(**options: bool) -> None:
+            assert may_close.wait(30)
+            close(**options)
+
+        monkeypatch.setattr(running.session._consumer, "close", close_late)
+        running.stopping.set()
+        throw_out_and_let_another_answer(topics)
+        wait_until(lambda: generation(running) < 0, "it knows")
+        with consuming(settings(topics), held.submit) as successor:
+            wait_until(lambda: successor.session.progress.partitions == (0,), "the successor has its place")
+            (member,) = topics.members()
+            may_close.set()
+            running.thread.join(30)
+            assert topics.members() == [member]

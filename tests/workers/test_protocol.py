@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.broker_model import Broker, Place
-from tests.stepped import VALUES, Held, Process, World
+from tests.model_clients import VALUES
+from tests.stepped import Held, Process, World
 from workers.attempts import Tries
 from workers.config import FlowConfig, KafkaConfig, Settings
 from workers.messages import Answer, Failure, FailureKind, dead_letter

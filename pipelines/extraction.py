@@ -1,0 +1,139 @@
+"""One labelled stretch of video into one sample of features, by the code that serves.
+
+A sample's file is named after all that decides its numbers: the video's bytes, the stretch, the words, the extractors.
+So what is already there is taken as it is after a check, whatever else has changed in the manifest. Knows rows and
+features. Does not know how many run at a time.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from hctdmg.contract import Alignment, FeatureContract
+from hctdmg.data.errors import DataError
+from hctdmg.data.own import StoredSample, load_sample, save_sample
+from pipelines.deadline import Deadline
+from pipelines.errors import SegmentError
+from pipelines.excerpt import excerpt
+from pipelines.features import FloatArray
+from pipelines.labelled import Row
+from pipelines.media import MediaConfig
+from pipelines.prepare import DEFAULT_EXTRACTORS, Preparer, extractor_contract
+from pipelines.segment import IncomingSegment, Segment, Transcript
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that whoever extracts must know, whichever process it is in.
+
+    Attributes:
+        folder: Where samples go.
+        alignment: Of the features.
+        media: Limits on a stretch.
+        deadline_s: How long one stretch may take.
+    """
+
+    folder: Path
+    alignment: Alignment
+    media: MediaConfig
+    deadline_s: float
+
+    @property
+    def contract(self) -> FeatureContract:
+        """What the features will be; loads the extractors."""
+        return extractor_contract(DEFAULT_EXTRACTORS, self.alignment)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one row.
+
+    Attributes:
+        line: Of the manifest.
+        stored: The sample; None when there is none.
+        is_reused: Whether it was there before.
+        reason: Why there is none, one line.
+    """
+
+    line: int
+    stored: StoredSample | None = None
+    is_reused: bool = False
+    reason: str | None = None
+
+
+class RowExtractor:
+    """The extractors, loaded.
+
+    Args:
+        recipe: What to do.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        contract = recipe.contract
+        self._recipe = recipe
+        self._preparer = Preparer(contract, recipe.media)
+        self._contract_json = json.dumps(dataclasses.asdict(contract), sort_keys=True)
+        self._widths = {name: one.width for name, one in contract.modalities.items()}
+
+    def extract(self, row: Row) -> Outcome:
+        """Make one row's sample, unless it is there; what is wrong with the video is part of the outcome.
+
+        Raises:
+            OSError: The sample can't be written.
+        """
+        try:
+            key = self._key(row)
+            kept = self._kept(key)
+            features = None if kept else self._features(row)
+        except SegmentError as error:
+            return Outcome(row.line, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - one odd video must not end the work on all others
+            return Outcome(row.line, reason=f"extract: unexpected {type(error).__name__}: {error}"[:500])
+        stored = kept or save_sample(self._recipe.folder, key, features or {})
+        if not any(stored.num_steps.values()):
+            return Outcome(row.line, reason="extract: nothing to learn from: no words, no sound and no face")
+        return Outcome(row.line, stored, is_reused=kept is not None)
+
+    def _key(self, row: Row) -> str:
+        words = row.transcript
+        spoken = words.model_dump(mode="json") if isinstance(words, Transcript) else words
+        decides = [_file_sha256(row.path), row.start_s, row.end_s, spoken, row.language, self._contract_json]
+        return hashlib.sha256(json.dumps(decides, ensure_ascii=False).encode()).hexdigest()[:40]
+
+    def _kept(self, key: str) -> StoredSample | None:
+        try:
+            return load_sample(self._recipe.folder, key, self._widths)[1]
+        except DataError:
+            return None  # not there, or damaged: it is made anew
+
+    def _features(self, row: Row) -> dict[str, FloatArray]:
+        piece = excerpt(row.path, row.start_s, row.end_s, self._recipe.media)
+        segment = Segment(
+            stream_id="manifest",
+            segment_id=f"manifest/{row.line}",
+            transcript=row.transcript,
+            language=row.language,
+        )
+        deadline = Deadline.after(self._recipe.deadline_s)
+        return self._preparer.prepare(IncomingSegment(segment, piece.data), deadline, piece.span).features
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SegmentError("fetch", "is a folder, pipe, socket or device; name a regular file")
+        return _sha256(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise SegmentError("fetch", f"{error.strerror}: mend the path, or put the video there") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:  # noqa: ARG001 - a changed file is read again
+    """Of the file, read once for all its rows."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

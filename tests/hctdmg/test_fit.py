@@ -1,0 +1,268 @@
+"""`fit`: it learns whatever the labels and the network are, keeps the best, stops in time, and says when it can't."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hctdmg.data.dataset import Dataset
+from hctdmg.model import HctDmg
+from hctdmg.training.build import build_network
+from hctdmg.training.errors import RecipeError, TrainingError
+from hctdmg.training.fit import FitConfig, FitResult, fit
+from hctdmg.training.fit_state import STATE
+from hctdmg.training.modality_dropout import drop_modalities
+from hctdmg.training.network import ask, predict_split
+from hctdmg.training.scores import class_scores, emotion_scores, sentiment_scores
+from tests.small_data import FIT, MODEL, as_binary, as_classes, small_world
+
+
+def trained(
+    data: Dataset, config: FitConfig = FIT, name: str = "hct-dmg"
+) -> tuple[torch.nn.Module, FitResult]:
+    network = build_network(name, data, config.seed, MODEL if name == "hct-dmg" else None)
+    return network, fit(network, data, config)
+
+
+def same_history(left: FitResult, right: FitResult) -> bool:
+    plain = [
+        [dataclasses.replace(epoch, seconds=0.0) for epoch in result.history] for result in (left, right)
+    ]
+    return plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("name", ["hct-dmg", "lf-lstm"])
+def test_sentiment_is_learned(name: str) -> None:
+    data = small_world()
+    network, _ = trained(data, name=name)
+    predicted_N = predict_split(network, data.splits["test"])[:, 0].astype(np.float64)
+    scores = sentiment_scores(predicted_N, data.splits["test"].labels_NK[:, 0].astype(np.float64))
+    assert scores["mae"].floor is not None
+    assert scores["mae"].value < 0.6 * scores["mae"].floor
+    assert scores["acc2_haszero"].value > 0.8
+
+
+@pytest.mark.parametrize("name", ["hct-dmg", "ef-lstm"])
+def test_classes_are_learned(name: str) -> None:
+    data = as_classes(small_world())
+    network, _ = trained(data, name=name)
+    split = data.splits["test"]
+    found = class_scores(predict_split(network, split).argmax(axis=1), split.labels_NK[:, 0].astype(int))
+    assert found["accuracy"].floor is not None
+    assert found["accuracy"].value > found["accuracy"].floor + 0.15
+
+
+@pytest.mark.parametrize("name", ["hct-dmg", "ef-lstm"])
+def test_yes_or_no_is_learned(name: str) -> None:
+    data = as_binary(small_world())
+    network, _ = trained(data, name=name)
+    split = data.splits["test"]
+    glad, _ = emotion_scores(predict_split(network, split) > 0, split.labels_NK > 0, data.label_names)["glad"]
+    assert glad.floor is not None
+    assert glad.value > glad.floor + 0.2
+
+
+def test_the_best_epoch_is_left_and_training_stops_when_none_gets_better() -> None:
+    data = small_world()
+    config = dataclasses.replace(FIT, num_epochs=60, learning_rate=0.02, patience=3)
+    network, result = trained(data, config)
+    losses = [epoch.valid_loss for epoch in result.history]
+    assert result.best.valid_loss == min(losses)
+    assert len(losses) == result.best.epoch + 3 < 60
+    valid = data.splits["valid"]
+    distance_N = np.abs(predict_split(network, valid)[:, 0] - valid.labels_NK[:, 0])
+    assert float(distance_N.mean()) == pytest.approx(result.best.valid_loss, rel=1e-5)
+
+
+def test_the_rate_falls_on_a_plateau() -> None:
+    config = dataclasses.replace(FIT, num_epochs=12, learning_rate=0.02, plateau_patience=0)
+    _, result = trained(small_world(), config)
+    rates = [epoch.learning_rate for epoch in result.history]
+    assert rates[0] == 0.02
+    assert rates[-1] <= 0.002 * (1 + 1e-9)
+
+
+def test_a_seed_decides_everything() -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=2, modality_dropout=0.3)
+    network, result = trained(data, config)
+    torch.manual_seed(7)  # what was drawn before does not count
+    again, same = trained(data, config)
+    assert same_history(result, same)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    _, other = trained(data, dataclasses.replace(config, seed=2))
+    assert not same_history(result, other)
+
+
+def test_inputs_are_standardised_from_the_training_split() -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
+    moved = {
+        name: dataclasses.replace(
+            split,
+            features={
+                one: (x_NTD * 64 + 8) * split.masks[one][..., None] for one, x_NTD in split.features.items()
+            },
+        )
+        for name, split in data.splits.items()
+    }
+    for name in ("hct-dmg", "ef-lstm"):
+        _, plain = trained(data, config, name)
+        _, shifted = trained(dataclasses.replace(data, splits=moved), config, name)
+        assert shifted.best.valid_loss == pytest.approx(plain.best.valid_loss, rel=1e-3), name
+
+
+def test_the_gate_is_frozen_once_it_has_converged() -> None:
+    config = dataclasses.replace(FIT, num_epochs=7, gate_freeze_tolerance=0.5, gate_freeze_epochs=3)
+    _, result = trained(small_world(), config)
+    assert result.gate_frozen_after == 3
+    assert [epoch.is_gate_frozen for epoch in result.history] == [False] * 3 + [True] * 4
+    weights = [epoch.gate_weights for epoch in result.history]
+    assert weights[1] != weights[2]
+    assert all(one == weights[2] for one in weights[3:])
+    _, never = trained(small_world(), dataclasses.replace(config, gate_freeze_tolerance=1e-9))
+    assert never.gate_frozen_after is None
+    with pytest.raises(TrainingError, match="has no gate"):
+        trained(small_world(), config, "ef-lstm")
+
+
+def test_unimodal_losses_weighted_by_the_gate_turn_it_to_the_modality_that_is_easiest() -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=4, unimodal_weight=3.0)
+    _, alike = trained(data, config)
+    _, by_gate = trained(data, dataclasses.replace(config, unimodal_weighting="gate"))
+    last, plain = by_gate.history[-1].gate_weights, alike.history[-1].gate_weights
+    assert last is not None
+    assert plain is not None
+    assert last["text"] > plain["text"] + 0.02
+
+
+def test_unimodal_heads_learn_what_people_said_of_each_modality() -> None:
+    data = small_world()
+    heads = {}
+    for weight in (0.0, 1.0):
+        network, _ = trained(data, dataclasses.replace(FIT, unimodal_weight=weight))
+        assert isinstance(network, HctDmg)
+        rows = np.flatnonzero(data.splits["test"].masks["vision"].any(axis=1)).tolist()
+        with torch.inference_mode():
+            heads[weight] = ask(network, data.splits["test"].batch(rows)).unimodal["vision"][:, 0].numpy()
+        truth = data.splits["test"].unimodal["vision"][rows]
+    assert np.corrcoef(heads[1.0], truth)[0, 1] > 0.8
+    assert abs(np.corrcoef(heads[0.0], truth)[0, 1]) < np.corrcoef(heads[1.0], truth)[0, 1]
+
+
+def test_a_label_that_is_not_known_teaches_nothing() -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
+    train = data.splits["train"]
+    unimodal = {**train.unimodal, "audio": np.full(train.num_samples, np.nan, np.float32)}
+    splits = {**data.splits, "train": dataclasses.replace(train, unimodal=unimodal)}
+    _, result = trained(dataclasses.replace(data, splits=splits), config)
+    assert np.isfinite(result.best.loss)
+
+
+def test_a_sample_without_any_modality_is_neither_learned_nor_read() -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
+    splits = dict(data.splits)
+    for name, split in data.splits.items():
+        masks = {one: mask_NT.copy() for one, mask_NT in split.masks.items()}
+        for mask_NT in masks.values():
+            mask_NT[3] = False
+        splits[name] = dataclasses.replace(split, masks=masks)
+    network, _ = trained(dataclasses.replace(data, splits=splits), config)
+    predicted_NK = predict_split(network, splits["test"])
+    assert np.isnan(predicted_NK[3]).all()
+    assert np.isfinite(np.delete(predicted_NK, 3, axis=0)).all()
+
+
+def test_a_loss_that_is_no_number_stops_it() -> None:
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) in epoch \d: lower learning_rate"):
+        trained(small_world(), dataclasses.replace(FIT, learning_rate=1e30))
+
+
+def test_a_split_without_samples_is_refused() -> None:
+    data = small_world()
+    empty = {name: mask_NT & False for name, mask_NT in data.splits["valid"].masks.items()}
+    splits = {**data.splits, "valid": dataclasses.replace(data.splits["valid"], masks=empty)}
+    with pytest.raises(TrainingError, match="valid: none of 64 samples has any modality"):
+        trained(dataclasses.replace(data, splits=splits))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"amp": True}, "amp is for a GPU"),
+        ({"modality_dropout": 1.0}, "modality_dropout is 1.0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"gate_freeze_tolerance": 0.0}, "gate_freeze_tolerance is 0.0"),
+    ],
+)
+def test_settings_that_can_not_be_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FitConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_a_state_is_resumed_only_by_the_run_that_wrote_it(tmp_path: Path) -> None:
+    data = small_world()
+    config = dataclasses.replace(FIT, num_epochs=3, learning_rate=0.02, plateau_patience=0)
+
+    def resume(data: Dataset, config: FitConfig) -> FitResult:
+        return fit(build_network("hct-dmg", data, config.seed, MODEL), data, config, tmp_path)
+
+    resume(data, config)
+    with pytest.raises(RecipeError, match="is of another run"):
+        resume(data, dataclasses.replace(config, learning_rate=1e-3))
+    with pytest.raises(RecipeError, match="data_sha256"):
+        resume(small_world(seed=1), config)
+    longer = resume(data, dataclasses.replace(config, num_epochs=8))
+    _, whole = trained(data, dataclasses.replace(config, num_epochs=8))
+    assert same_history(longer, whole)
+    assert whole.history[-1].learning_rate < 0.02
+
+
+def test_a_damaged_or_hostile_state_is_refused(tmp_path: Path) -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
+    network = build_network("hct-dmg", data, config.seed, MODEL)
+    fit(network, data, config, tmp_path)
+    content = (tmp_path / STATE).read_bytes()
+
+    class Hostile:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "harm",))
+
+    for bad in (content[: len(content) // 2], b"", pickle.dumps(Hostile(), protocol=2)):
+        (tmp_path / STATE).write_bytes(bad)
+        with pytest.raises(TrainingError, match="is damaged"):
+            fit(network, data, config, tmp_path)
+    assert not (tmp_path / "harm").exists()
+
+
+@given(seed=st.integers(0, 2**16), chance=st.floats(0.01, 0.99))
+@settings(max_examples=60, deadline=None)
+def test_dropout_of_modalities_takes_some_and_never_the_last(seed: int, chance: float) -> None:
+    rng = np.random.default_rng(seed)
+    batch = small_world().splits["test"].batch(rng.choice(96, 12, replace=False).tolist())
+    dropped = drop_modalities(batch, chance, rng)
+    before, after = (
+        torch.stack([mask_BT.any(dim=1) for mask_BT in one.masks.values()], dim=1) for one in (batch, dropped)
+    )
+    assert not bool((after & ~before).any())
+    assert bool((after.any(dim=1) == before.any(dim=1)).all())
+    for name, mask_BT in dropped.masks.items():
+        assert not bool(dropped.features[name][~mask_BT].any())
+        kept_B = mask_BT.any(dim=1)
+        assert torch.equal(dropped.features[name][kept_B], batch.features[name][kept_B])
+
+
+def test_as_many_modalities_are_dropped_as_asked_for() -> None:
+    batch = small_world().splits["train"].batch(range(160))
+    rng, kept = np.random.default_rng(0), []
+    for _ in range(40):
+        masks = drop_modalities(batch, 0.3, rng).masks
+        kept.append(np.mean([float(mask_BT.any(dim=1).float().mean()) for mask_BT in masks.values()]))
+    present = np.mean([float(mask_BT.any(dim=1).float().mean()) for mask_BT in batch.masks.values()])
+    # The last one always stays: a little more than 0.7 of those that are there.
+    assert 0.7 * present < np.mean(kept) < 0.76 * present

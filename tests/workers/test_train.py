@@ -1,0 +1,256 @@
+"""`hctdmg train`: run folders, resuming after a kill, what is served of it, and one line for every mistake."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hctdmg.checkpoint import load_checkpoint
+from hctdmg.data.dataset import Dataset
+from hctdmg.data.own import Example, FeatureSet, save_features, save_sample
+from pipelines.prepare import DEFAULT_EXTRACTORS, extractor_contract
+from tests.small_data import SETTINGS, as_classes, mult_file, small_world
+from workers.cli import run
+from workers.clips import SCRIPTS, draw_clips
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pickle as MulT's."""
+    return mult_file(tmp_path_factory.mktemp("data") / "mosi_data.pkl", small_world())
+
+
+def train(source: Path | str, out: Path, *options: str, epochs: int = 2) -> int:
+    return run(
+        ["train", str(source), "--out", str(out), *SETTINGS, "--set", f"num_epochs={epochs}", *options]
+    )
+
+
+def metrics(folder: Path) -> list[Json]:
+    """Without the seconds, which differ."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+def own_set(folder: Path, data: Dataset, task: str = "regression", names: tuple[str, ...] = ()) -> Path:
+    """A folder as `hctdmg extract` fills: the real extractors' contract, invented features, the data's labels."""
+    contract, examples = extractor_contract(DEFAULT_EXTRACTORS), []
+    for split_name, split in data.splits.items():
+        for row in range(24):
+            sample = {}
+            for name, one in contract.modalities.items():
+                x_TD = split.features[name][row][split.masks[name][row]]
+                # The label's traces in the first columns, nothing in the others.
+                sample[name] = np.pad(x_TD, ((0, 0), (0, one.width - x_TD.shape[1])))
+            stored = save_sample(folder, f"{split_name}{row}", sample)
+            labels = tuple(float(label) for label in split.labels_NK[row])
+            examples.append(Example(f"{split_name} {row}", split_name, labels, stored))  # type: ignore[arg-type]
+    save_features(folder, FeatureSet(contract, task, names, (-3.0, 3.0), tuple(examples)))  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_run_folder_holds_all_that_is_needed_to_repeat_it(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(source, tmp_path / "a", "--json") == 0
+    *epochs, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    assert sum(epochs[0]["gate_weights"].values()) == pytest.approx(1)
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert record["recipe"]["fit"]["seed"] == 1111
+    assert record["recipe"]["preset"] == "mosi"
+    assert len(record["data"]["sha256"]) == 64
+    assert record["data"]["rows"] == {"train": 160, "valid": 64, "test": 96}
+    assert {"torch", "numpy", "hctdmg", "python", "machine"} <= set(record["versions"])
+    assert record["command"][0] == "hctdmg"
+    assert (tmp_path / "a" / "curves.svg").read_text().startswith("<?xml")
+    loaded = load_checkpoint(str(tmp_path / "a" / "checkpoint"))
+    assert loaded.sha256 == last["checkpoint_sha256"] == record["checkpoint_sha256"]
+    assert loaded.manifest.training["data"]["sha256"] == record["data"]["sha256"]
+    # Repeated from what it says of itself: to the bit.
+    assert train(source, tmp_path / "b") == 0
+    assert load_checkpoint(str(tmp_path / "b" / "checkpoint")).sha256 == loaded.sha256
+    assert metrics(tmp_path / "b") == metrics(tmp_path / "a")
+
+
+def test_a_run_that_is_killed_and_resumed_ends_as_if_it_had_not_been(source: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert train(source, whole, *KILLABLE, epochs=8) == 0
+    process = in_a_process(source, broken)
+    deadline_s = time.monotonic() + 200
+    while len(_lines(broken)) < 2 and process.poll() is None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert 2 <= len(_lines(broken)) < 8
+    assert not (broken / "checkpoint").exists()
+    assert train(source, broken, *KILLABLE, "--resume", epochs=8) == 0
+    assert metrics(broken) == metrics(whole)
+    for name in ("model.safetensors", "manifest.json"):
+        assert digest(broken / "checkpoint" / name) == digest(whole / "checkpoint" / name), name
+    # Once more: nothing is left to do, and nothing changes.
+    assert train(source, broken, *KILLABLE, "--resume", epochs=8) == 0
+    assert digest(broken / "checkpoint" / "manifest.json") == digest(whole / "checkpoint" / "manifest.json")
+
+
+KILLABLE = ("--set", "modality_dropout=0.3", "--set", "plateau_patience=1")
+"""Modality dropout and a rate that falls, so that chance and the schedule's count must be as they were."""
+
+
+def in_a_process(source: Path, out: Path) -> "subprocess.Popen[bytes]":
+    """The real command."""
+    arguments = ["train", str(source), "--out", str(out), *SETTINGS, "--set", "num_epochs=8", *KILLABLE]
+    return subprocess.Popen(
+        [sys.executable, "-c", "from workers.cli import main; main()", *arguments],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _lines(folder: Path) -> list[str]:
+    path = folder / "metrics.jsonl"
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_as_another(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(source, tmp_path, epochs=1) == 0
+    capsys.readouterr()
+    assert train(source, tmp_path, epochs=1) == 2
+    assert "holds a run already: add --resume" in capsys.readouterr().err
+    before = (tmp_path / "run.json").read_bytes()
+    assert train(source, tmp_path, "--resume", "--set", "learning_rate=0.5") == 2
+    assert "is of another run (learning_rate: 0.004 there, 0.5 here)" in capsys.readouterr().err
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_a_checkpoint_of_a_public_data_set_is_not_served(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(source, tmp_path / "run", epochs=1) == 0
+    assert "It can be evaluated, not served" in capsys.readouterr().out
+    (clip,) = draw_clips(tmp_path, SCRIPTS[:1])
+    assert run(["analyze", str(clip.path), "--checkpoint", str(tmp_path / "run" / "checkpoint")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "trained on ready-made features" in err
+    assert "it can be evaluated, not served" in err
+
+
+@pytest.mark.parametrize("task", ["regression", "classes"])
+def test_a_checkpoint_of_own_features_is_served_as_it_is(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = small_world() if task == "regression" else as_classes(small_world())
+    folder = own_set(tmp_path / "features", data, task, data.label_names)
+    assert train(folder, tmp_path / "run", epochs=1) == 0
+    assert "preset own" in capsys.readouterr().err
+    (clip,) = draw_clips(tmp_path, SCRIPTS[:1])
+    checkpoint = tmp_path / "run" / "checkpoint"
+    assert run(["analyze", str(clip.path), "--checkpoint", str(checkpoint), "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {event["model"]["checkpoint_sha256"] for event in events} == {
+        load_checkpoint(str(checkpoint)).sha256
+    }
+    if task == "classes":
+        assert {event["affect"]["label"] for event in events} <= {*data.label_names}
+        assert sum(events[0]["affect"]["emotions"].values()) == pytest.approx(1)
+    else:
+        assert -3 <= events[0]["affect"]["sentiment"]["score"] <= 3
+
+
+def test_own_features_of_another_version_are_refused_by_the_worker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own_set(tmp_path / "features", small_world())
+    path = folder / "features.json"
+    path.write_text(path.read_text().replace('"extractor": "haar-smile",', '"extractor": "haar-frown",'))
+    assert train(folder, tmp_path / "run", epochs=1) == 0
+    capsys.readouterr()
+    (clip,) = draw_clips(tmp_path, SCRIPTS[:1])
+    assert run(["analyze", str(clip.path), "--checkpoint", str(tmp_path / "run" / "checkpoint")]) == 2
+    assert "vision: this version has no extractor 'haar-frown'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--model", "multt"], 2, "no model 'multt'; did you mean mult?"),
+        (["--preset", "mose"], 2, "no preset 'mose'; did you mean mos"),
+        (["--set", "num_epoch=3"], 2, "no setting 'num_epoch'; did you mean num_epochs?"),
+        (["--set", "num_epochs"], 2, "--set num_epochs: KEY=VALUE is needed"),
+        (["--set", "num_epochs=many"], 2, "num_epochs: Input should be a valid integer"),
+        (["--set", "dim=[1"], 2, "--set dim=[1: the value is no YAML"),
+        (["--set", "dim=7"], 2, "dim is 7"),
+        (["--set", "amp=true"], 2, "amp is for a GPU: leave it out, or set device=cuda"),
+        (["--set", "kernel_size.text=2"], 2, "kernel_size is 2"),
+        (["--set", "kernel_size.smell=3"], 2, "no setting 'kernel_size.smell'"),
+        (["--model", "mult"], 2, "only hct-dmg has this setting"),
+        (["--set", "learning_rate=1e30"], 1, "lower learning_rate"),
+    ],
+)
+def test_what_can_not_be_is_one_line(
+    options: list[str],
+    status: int,
+    message: str,
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train(source, tmp_path, *options) == status
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_data_that_can_not_be_used_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile, empty = tmp_path / "hostile.pkl", tmp_path / "empty.pkl"
+    hostile.write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
+    empty.write_bytes(b"")
+    nothing = own_set(
+        tmp_path / "features",
+        dataclasses.replace(small_world(), splits={"train": small_world().splits["train"]}),
+    )
+    for source, message in (
+        (hostile, "it calls posix.system"),
+        (empty, "is damaged"),
+        (tmp_path / "nowhere.pkl", "there is no such file or folder"),
+        (tmp_path, "features.json"),
+        (nothing, "valid: none of 0 samples has any modality"),
+    ):
+        assert train(source, tmp_path / "run") in (1, 2)
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_four_emotions_take_their_preset_and_a_peer_its_own_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = mult_file(tmp_path / "iemocap_data.pkl", small_world(), emotions=True)
+    out = tmp_path / "run"
+    assert run(["train", str(source), "--out", str(out), "--model", "lf-lstm", "--set", "num_epochs=1"]) == 0
+    assert "lf-lstm, preset iemocap" in capsys.readouterr().err
+    manifest = json.loads((out / "checkpoint" / "manifest.json").read_text())
+    assert (manifest["format"], manifest["model"], manifest["num_outputs"]) == ("hctdmg-peer", "lf-lstm", 4)
+    (clip,) = draw_clips(tmp_path, SCRIPTS[:1])
+    assert run(["analyze", str(clip.path), "--checkpoint", str(out / "checkpoint")]) == 2
+    assert "holds 'lf-lstm', a model to compare HCT-DMG with" in capsys.readouterr().err

@@ -1,0 +1,209 @@
+"""The command `hctdmg extract`: labelled videos into features that `hctdmg train` reads.
+
+Knows the order of the steps and what is told of them. Does not know how rows are read, cut or extracted.
+"""
+
+import importlib.metadata
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hctdmg.contract import Alignment
+from hctdmg.data.dataset import SPLITS
+from hctdmg.data.own import Example, FeatureSet, save_features
+from pipelines.errors import ConfigError
+from pipelines.extraction import Outcome, Recipe
+from pipelines.labelled import BadRow, Labelled, read_labelled
+from pipelines.labels import LEAST, MOST
+from workers.config import Settings
+from workers.counting import counting
+from workers.extract_pool import extract_here
+from workers.output import EXIT_USER, note, print_json, working
+
+REPORT = "report.json"
+PACKAGES = ("hctdmg", "av", "numpy", "opencv-python-headless")
+"""What decides the numbers beside the versions that the contract holds."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        manifest: The CSV file.
+        out: Where features go.
+        alignment: Of the features.
+        seed: Of the split, where the manifest has none.
+        num_processes: At a time; None is one for each core.
+        address: Of a Ray cluster; None is this machine, without Ray.
+        as_json: A line for each row instead of tables.
+    """
+
+    manifest: Path
+    out: Path
+    alignment: Alignment
+    seed: int
+    num_processes: int | None
+    address: str | None
+    as_json: bool
+
+
+def extract(request: Request) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status: 2 when rows were left out.
+
+    Raises:
+        ConfigError: The manifest can't be used, no row could be extracted, or there is no room for features.
+    """
+    begun_s = time.monotonic()
+    settings = Settings()
+    manifest = read_labelled(request.manifest, request.seed)
+    _make_folder(request.out)
+    recipe = Recipe(
+        request.out.resolve(), request.alignment, settings.media, settings.flow.segment_deadline_s
+    )
+    for warning in manifest.warnings:
+        note(f"warning: {warning}")
+    for row in manifest.bad:
+        _tell(request, row.line, row.path, "skipped", row.reason)
+    outcomes = _outcomes(request, manifest, recipe)
+    features = _feature_set(request, manifest, recipe, outcomes)
+    skipped = _skipped(manifest, outcomes)
+    report = _report(request, manifest, outcomes, features, skipped, time.monotonic() - begun_s)
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    (request.out / REPORT).write_text(text + "\n", encoding="utf-8")
+    if not features.examples:
+        raise ConfigError(f"none of the {len(skipped)} rows could be extracted: see {request.out / REPORT}")
+    save_features(request.out, features)
+    if request.as_json:
+        print_json({"status": "done", "out": str(request.out), **report})
+    else:
+        _show(request, manifest, features, report)
+    return EXIT_USER if skipped else 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: {error.strerror}; give a folder that can be written") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"--out {folder}: can't be written; give another folder")
+
+
+def _outcomes(request: Request, manifest: Labelled, recipe: Recipe) -> dict[int, Outcome]:
+    """Each row's, by its line."""
+    rows = {row.line: row for row in manifest.rows}
+    outcomes = {}
+    with counting("extracting rows", len(rows)) as count:
+        for outcome in _extracted(request, manifest, recipe):
+            outcomes[outcome.line] = outcome
+            row = rows[outcome.line]
+            status = "skipped" if outcome.stored is None else "reused" if outcome.is_reused else "extracted"
+            _tell(request, row.line, row.id, status, outcome.reason)
+            count()
+    return outcomes
+
+
+def _extracted(request: Request, manifest: Labelled, recipe: Recipe) -> Iterator[Outcome]:
+    if request.address is None:
+        num_processes = request.num_processes or len(os.sched_getaffinity(0))
+        return extract_here(manifest.rows, recipe, num_processes)
+    with working("connecting"):
+        from workers.extract_cluster import extract_on_cluster  # late: Ray takes a second
+
+    return extract_on_cluster(manifest.rows, recipe, request.num_processes, request.address)
+
+
+def _tell(request: Request, line: int, name: str, status: str, reason: str | None) -> None:
+    if request.as_json:
+        print_json({"line": line, "id": name, "status": status, "reason": reason})
+    if reason is not None:
+        note(f"warning: line {line} ({name}) is left out: {reason}")
+
+
+def _feature_set(
+    request: Request, manifest: Labelled, recipe: Recipe, outcomes: Mapping[int, Outcome]
+) -> FeatureSet:
+    examples = tuple(
+        Example(row.id, row.split, row.labels, stored)
+        for row in manifest.rows
+        if (stored := outcomes[row.line].stored) is not None
+    )
+    origin = {
+        "manifest": request.manifest.name,
+        "manifest_sha256": manifest.sha256,
+        "split_seed": request.seed if manifest.is_split_here else None,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+    return FeatureSet(
+        recipe.contract,
+        manifest.task,
+        manifest.label_names,
+        (LEAST, MOST),
+        examples,
+        origin,
+        manifest.warnings,
+    )
+
+
+def _skipped(manifest: Labelled, outcomes: Mapping[int, Outcome]) -> list[BadRow]:
+    unusable = [
+        BadRow(row.line, row.id, outcomes[row.line].reason or "")
+        for row in manifest.rows
+        if outcomes[row.line].stored is None
+    ]
+    return sorted([*manifest.bad, *unusable], key=lambda row: row.line)
+
+
+def _report(
+    request: Request,
+    manifest: Labelled,
+    outcomes: Mapping[int, Outcome],
+    features: FeatureSet,
+    skipped: list[BadRow],
+    seconds: float,
+) -> dict[str, Any]:
+    num_reused = sum(outcome.is_reused for outcome in outcomes.values())
+    splits: Counter[str] = Counter(example.split for example in features.examples)
+    return {
+        "manifest": str(request.manifest),
+        "manifest_sha256": manifest.sha256,
+        "num_rows": len(manifest.rows) + len(manifest.bad),
+        "num_extracted": len(features.examples) - num_reused,
+        "num_reused": num_reused,
+        "num_skipped": len(skipped),
+        "splits": {split: splits[split] for split in SPLITS},
+        "task": features.task,
+        "label_names": list(features.label_names),
+        "warnings": list(features.warnings),
+        "skipped": [asdict(row) for row in skipped],
+        "seconds": round(seconds, 1),
+    }
+
+
+def _show(request: Request, manifest: Labelled, features: FeatureSet, report: Mapping[str, Any]) -> None:
+    table = Table("split", "samples", *features.contract.modalities, box=None)
+    for split in SPLITS:
+        stored = [example.stored for example in features.examples if example.split == split]
+        present = [sum(one.num_steps[name] > 0 for one in stored) for name in features.contract.modalities]
+        table.add_row(split, str(len(stored)), *map(str, present))
+    console = Console()
+    console.print(f"{request.out}: {features.task}, samples and how many of them have each modality")
+    console.print(table)
+    if manifest.is_split_here:
+        console.print(f"split here by video, seed {request.seed}: the manifest has no column 'split'")
+    counts = ("extracted", "reused", "skipped")
+    console.print(
+        ", ".join(f"{report[f'num_{name}']} {name}" for name in counts) + f" ({request.out / REPORT})"
+    )
