@@ -64,7 +64,8 @@ def _widest(location_NM: Numbers) -> Numbers:
 
 def _most(values_NP: Numbers) -> Numbers:
     """(N,) the greatest that is known, else 0."""
-    return np.where(np.isnan(values_NP), -np.inf, values_NP).max(axis=1, initial=0.0)
+    most_N: Numbers = np.where(np.isnan(values_NP), -np.inf, values_NP).max(axis=1, initial=0.0)
+    return most_N
 
 
 def _probability(

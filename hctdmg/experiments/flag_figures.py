@@ -6,9 +6,7 @@ Shape suffixes: N samples.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
-from scipy.stats import bootstrap
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
 from hctdmg.data.dataset import Bools, Split
@@ -19,11 +17,11 @@ from hctdmg.predictor import Prediction
 from hctdmg.training.contradictions import true_class
 from hctdmg.training.metrics import auroc
 from hctdmg.training.page import Picture, svg_of
+from hctdmg.training.scores import interval
 
 GRID = tuple(round(0.05 * step, 2) for step in range(21))
 """False-positive rates, and recalls, at which curves are kept."""
 NUM_BINS = 10
-NUM_RESAMPLES = 500
 
 
 def detection_figures(scores: Mapping[str, Numbers], truth_N: Bools, with_curves: bool) -> Metrics:
@@ -40,19 +38,14 @@ def detection_figures(scores: Mapping[str, Numbers], truth_N: Bools, with_curves
         found[f"precision.{name}"] = float(average_precision_score(truth_N, score_N))
         if with_curves:
             found |= _curves(name, score_N, truth_N)
-    if with_curves:
-        rows = np.arange(len(truth_N))
-        interval = bootstrap(
-            (rows,), lambda some: _auroc_of(scores[FLAG][some], truth_N[some]), vectorized=False,
-            n_resamples=NUM_RESAMPLES, method="percentile", random_state=np.random.default_rng(0),
-        ).confidence_interval  # fmt: skip
-        found |= {"samples.lower": float(interval.low), "samples.upper": float(interval.high)}
+    if with_curves and (limits := interval(_auroc_or_nan, (scores[FLAG], truth_N), seed=0)) is not None:
+        found["samples.lower"], found["samples.upper"] = limits
     return found
 
 
-def _auroc_of(score_N: Numbers, truth_N: Bools) -> float:
-    """A resample without one of the two kinds says nothing: it counts as chance."""
-    return auroc(score_N, truth_N) if truth_N.any() and not truth_N.all() else 0.5
+def _auroc_or_nan(score_N: Numbers, truth_N: Bools) -> float:
+    """A resample can lack one kind."""
+    return float("nan") if truth_N.all() or not truth_N.any() else auroc(score_N, truth_N)
 
 
 def _curves(name: str, score_N: Numbers, truth_N: Bools) -> Metrics:
@@ -74,17 +67,15 @@ def confidence_figures(
     pooled: list[tuple[Numbers, Bools]] = []
     for name, label_N in split.unimodal.items():
         zone = calibration.unimodal[name].neutral_zone
-        readings = [
-            (one.readings[name], truth)
+        known = [
+            (reading, float(truth))
             for one, truth in zip(predictions, label_N, strict=True)
-            if one.readings[name]
+            if (reading := one.readings[name]) is not None and not np.isnan(truth)
         ]
-        if not readings:
+        if not known:
             continue
-        confidence_N = np.array([reading.confidence for reading, _ in readings if reading], np.float64)
-        right_N = np.array(
-            [reading.label == true_class(float(t), zone) for reading, t in readings if reading], np.bool_
-        )
+        confidence_N = np.array([reading.confidence for reading, _ in known], np.float64)
+        right_N = np.array([reading.label == true_class(truth, zone) for reading, truth in known], np.bool_)
         found[f"ece.{name}"] = expected_calibration_error(confidence_N, right_N)
         pooled.append((confidence_N, right_N))
     confidence_N, right_N = (np.concatenate(parts) for parts in zip(*pooled, strict=True))
@@ -136,8 +127,11 @@ def detection_picture(records: Sequence[Record], names: Sequence[str]) -> Pictur
     return Picture(svg_of(figure), "Telling contradictions from the rest; mean over seeds.")
 
 
-def _mean(records: Sequence[Record], prefix: str) -> npt.NDArray[np.float64]:
-    return np.mean([[one.metrics[f"{prefix}.{place:.2f}"] for place in GRID] for one in records], axis=0)
+def _mean(records: Sequence[Record], prefix: str) -> Numbers:
+    mean_P: Numbers = np.mean(
+        [[one.metrics[f"{prefix}.{place:.2f}"] for place in GRID] for one in records], axis=0
+    )
+    return mean_P
 
 
 def calibration_picture(records: Sequence[Record]) -> Picture:

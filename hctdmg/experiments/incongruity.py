@@ -13,6 +13,8 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hctdmg.data.dataset import Dataset, Split
 from hctdmg.data.errors import DataError
 from hctdmg.data.fingerprint import fingerprint
@@ -117,8 +119,9 @@ def _judge(network: HctDmg, calibration: Calibration, split: Split, prefix: str)
     scores = disagreements(network, calibration, predictions, split)
     found = detection_figures(scores, truth_N, with_curves=not prefix)
     flagged = [one.incongruity for one in predictions]
-    found["flagged.congruent"] = _share([one.flag for one in flagged], ~truth_N)
-    found["flagged.incongruent"] = _share([one.flag for one in flagged], truth_N)
+    flag_N = np.array([one.flag for one in flagged])
+    found["flagged.congruent"] = float(flag_N[~truth_N].mean())
+    found["flagged.incongruent"] = float(flag_N[truth_N].mean())
     found["insufficient.share"] = sum(one.status == "insufficient_evidence" for one in flagged) / len(flagged)
     found["insufficient.wrong"] = float(
         sum(
@@ -127,11 +130,6 @@ def _judge(network: HctDmg, calibration: Calibration, split: Split, prefix: str)
     )
     found |= confidence_figures(predictions, calibration, split, with_bins=not prefix)
     return {f"{prefix}{name}": value for name, value in found.items()}
-
-
-def _share(flags: Sequence[bool], chosen_N: Sequence[bool]) -> float:
-    chosen = [flag for flag, is_chosen in zip(flags, chosen_N, strict=True) if is_chosen]
-    return sum(chosen) / max(1, len(chosen))
 
 
 def read(records: Sequence[Record]) -> Findings:
@@ -209,6 +207,7 @@ def incongruity_in(path: Path) -> Experiment:
     digest = fingerprint(read_labelled(path))[:12]
     return dataclasses.replace(
         INCONGRUITY,
-        variants=(f"{FILE_VARIANT}-{digest}",),
+        name=f"{INCONGRUITY.name}-{digest}",
+        variants=(FILE_VARIANT,),
         measure=functools.partial(measure_file, path=path),
     )

@@ -34,8 +34,8 @@ def measure(variant: str, seed: int, setup: Setup) -> Metrics:
     world = setup.world(seed)
     noise = {view.name: view.noise for view in world.views}
     if protocol == "train":
-        name, level = rest.split("-x")
-        world = world.changed(name, noise=noise[name] * int(level))
+        noisy_name, times = rest.split("-x")
+        world = world.changed(noisy_name, noise=noise[noisy_name] * int(times))
         data = make_data(setup, world, seed)
         network, result = train_small(OWN, data, setup, seed)
         return {**sentiment(network, data.splits["test"]), **gate(result)}

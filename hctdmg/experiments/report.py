@@ -40,18 +40,27 @@ def write_report(folder: Path, experiment: Experiment, records: Sequence[Record]
     """
     findings = experiment.read(records)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "experiment": experiment.name,
-        "question": experiment.question,
-        "method": experiment.method,
-        "runs": len(records),
-        "tables": [_as_json(table) for table in findings.tables],
-    }
-    _write(folder / f"{experiment.name}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    _write(folder / f"{experiment.name}.json", _text(experiment, len(records), findings))
     for number, picture in enumerate(findings.pictures, start=1):
         (folder / f"{experiment.name}-{number}.svg").write_bytes(picture.svg)
     write_page(folder / f"{experiment.name}.html", _page(experiment, records, findings))
     return findings
+
+
+def as_text(experiment: Experiment, records: Sequence[Record]) -> str:
+    """What NAME.json holds."""
+    return _text(experiment, len(records), experiment.read(records))
+
+
+def _text(experiment: Experiment, num_runs: int, findings: Findings) -> str:
+    content = {
+        "experiment": experiment.name,
+        "question": experiment.question,
+        "method": experiment.method,
+        "runs": num_runs,
+        "tables": [_as_json(table) for table in findings.tables],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def markdown(experiment: Experiment, findings: Findings, folder: str) -> str:
