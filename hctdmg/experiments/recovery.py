@@ -15,7 +15,7 @@ from hctdmg.experiments.experiment import Experiment, Findings
 from hctdmg.experiments.record import Metrics, Record
 from hctdmg.experiments.setup import Setup
 from hctdmg.experiments.small import gate, make_data, sentiment, train_small
-from hctdmg.experiments.statistics import share
+from hctdmg.experiments.statistics import share, shown_p
 from hctdmg.experiments.tables import cell
 from hctdmg.training.build import OWN
 from hctdmg.training.page import Cell, Table
@@ -66,13 +66,13 @@ def read(records: Sequence[Record]) -> Findings:
             found = share(sum(one.metrics["recovered"] == 1 for one in ones), len(ones), CHANCE)
             pooled = [dataclasses.replace(one, variant="pooled") for one in ones]
             weight, error = (cell(pooled, "pooled", metric) for metric in ("gate.best", "mae"))
-            rows.append([kind, name, found.num, str(found), f"{found.p:.4f}", weight, error])
+            rows.append([kind, name, found.num, str(found), shown_p(found.p), weight, error])
     columns = (
         "gate",
         "best modality",
         "runs",
         "chosen as primary",
-        "p against 1/3",
+        "against 1/3",
         "its weight",
         "test error",
     )

@@ -42,7 +42,7 @@ class Paired:
 
     def __str__(self) -> str:
         sign = "+" if self.difference.mean >= 0 else ""
-        return f"{sign}{self.difference} (p {'-' if self.p is None else f'{self.p:.3f}'})"
+        return f"{sign}{self.difference} ({shown_p(self.p)})"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class Share:
 
     def __str__(self) -> str:
         return f"{self.successes} of {self.num} ({self.lower:.2f} to {self.upper:.2f})"
+
+
+def shown_p(p: float | None) -> str:
+    """A p as text; a small one by its bound, for its digits say nothing."""
+    if p is None:
+        return "no p"
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def estimate(values: Sequence[float]) -> Estimate:
