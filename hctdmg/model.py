@@ -97,7 +97,7 @@ class HctDmg(nn.Module):
         self.unimodal_heads = nn.ModuleDict(
             {name: nn.Linear(dim, config.num_outputs) for name in config.names}
         )
-        self.gate = ModalityGate(len(config.modalities))
+        self.gate = ModalityGate(len(config.modalities), dim if config.gate == "sample" else None)
         self.stage1 = nn.ModuleDict(
             {
                 f"{target}_{source}": self._transformer(dim, config.num_layers_stage1)
@@ -144,12 +144,12 @@ class HctDmg(nn.Module):
             order: Modality index by role, where all samples are known to have the same (`gate.order_BN` of what
                 they have); then nothing looks at the data, which would make a GPU wait. None looks.
         """
-        streams, unimodal = self._encode(batch)
-        weights_N = self.gate.weights_N()
-        scaled = [x_BTD * weight for x_BTD, weight in zip(streams, weights_N.unbind(), strict=True)]
+        streams, summaries, unimodal = self._encode(batch)
         masks = [batch.masks[name] for name in self.config.names]
+        present_BN = torch.stack([mask_BT.any(dim=1) for mask_BT in masks], dim=1)
+        weights_N, order_BN = self.gate(summaries, present_BN)
+        scaled = [x_BTD * weight for x_BTD, weight in zip(streams, weights_N.unbind(), strict=True)]
         if order is None:
-            order_BN = self.gate.order_BN(torch.stack([mask_BT.any(dim=1) for mask_BT in masks], dim=1))
             by_role, mask_by_role = assign_roles(scaled, masks, order_BN)
         else:
             order_BN = torch.tensor(order).expand(batch.num_samples, -1)
@@ -160,14 +160,16 @@ class HctDmg(nn.Module):
         prediction_BK = self._decide(parts, mask_by_role[0], attention)
         return Output(prediction_BK, unimodal, order_BN, weights_N, attention)
 
-    def _encode(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
-        streams, unimodal = [], {}
+    def _encode(self, batch: Batch) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+        """Streams (B, T, D), their means (B, D), and what each says on its own (B, K)."""
+        streams, summaries, unimodal = [], [], {}
         for name in self.config.names:
             mask_BT = batch.masks[name]
             x_BTD = self.streams[name](batch.features[name], mask_BT)
             streams.append(x_BTD)
-            unimodal[name] = self.unimodal_heads[name](masked_mean(x_BTD, mask_BT))
-        return streams, unimodal
+            summaries.append(masked_mean(x_BTD, mask_BT))
+            unimodal[name] = self.unimodal_heads[name](summaries[-1])
+        return streams, summaries, unimodal
 
     def _enhance(
         self, by_role: list[Tensor], masks: list[Tensor], attention: dict[str, Tensor] | None

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from tests.bench import capacity_page, delivery_page, model_speed
+from tests.bench import capacity_page, delivery_page, model_speed, science_page
 from tests.bench.blocks import DOCS
 from workers.config_file import SHIPPED
 from workers.scaling import Rules
@@ -27,7 +27,7 @@ def test_a_test_that_the_delivery_page_names_exists(name: str) -> None:
     assert any(f"def {name}(" in path.read_text() for path in (REPO / "tests").rglob("test_*.py"))
 
 
-@pytest.mark.parametrize("page", [delivery_page, capacity_page, model_speed])
+@pytest.mark.parametrize("page", [delivery_page, capacity_page, model_speed, science_page])
 def test_tables_are_what_the_results_say(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["page", "--check"])
     assert page.main() == 0
@@ -57,3 +57,8 @@ def test_the_autoscaling_s_snippets_are_a_config_that_serve_takes() -> None:
     application |= policy
     ServeDeploySchema.model_validate(document)
     Rules(**application["autoscaling_policy"]["policy_kwargs"])
+
+
+def test_every_picture_that_the_science_page_shows_is_there() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", science_page.PAGE.read_text())
+    assert not [name for name in pictures if not (science_page.PAGE.parent / name).is_file()]

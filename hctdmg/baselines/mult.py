@@ -125,6 +125,15 @@ class MulT(nn.Module):
         summaries = [self._summarise(name, streams, batch) for name in streams]
         return without_extra_loss(self.head(torch.cat(summaries, dim=1)))
 
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        """Weights (L, B, H, T, S) of each crossmodal transformer by "target_source", with masks; for diagnostics."""
+        streams = {name: self._project(name, batch) for name in self.convolutions}
+        found: dict[str, Tensor] = {}
+        for key, transformer in self.crossmodal.items():
+            target, source = key.rsplit("_", 1)
+            found[key] = transformer(streams[target], streams[source], batch.masks[source], True)[1]
+        return found
+
     def _project(self, name: str, batch: Batch) -> Tensor:
         """(B, T, D), zero at padding."""
         x_BTD = batch.features[name] * batch.masks[name][..., None]
