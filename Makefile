@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check format docs starter clean
+.PHONY: help setup demo test chaos science science-quick check format docs starter clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 setup: $(INSTALLED) ## Set up the virtual environment .venv, and nothing else
 
@@ -29,6 +29,12 @@ test: $(INSTALLED) ## Run the tests (those on a real Kafka need Java 17 and Mave
 chaos: $(INSTALLED) ## Prove delivery: 100 faults over 20,000 segments on three brokers (needs Java 17 and Maven, half an hour)
 	$(BIN)/python -m tests.chaos --kills 100 --segments 20000 --seed 1 --out docs/results/chaos
 	$(BIN)/python -m tests.bench.delivery_page
+
+science: $(INSTALLED) ## Rebuild the experiments' tables and pictures from their records, and do a fifth of the runs again
+	$(BIN)/python -m tests.bench.science
+
+science-quick: $(INSTALLED) ## The same with two runs
+	$(BIN)/python -m tests.bench.science --quick
 
 check: $(INSTALLED) ## Lint, types, import rules, drift of schemas and docs
 	$(BIN)/ruff check .

@@ -37,6 +37,13 @@ class Batch:
         """B."""
         return next(iter(self.features.values())).shape[0]
 
+    def pinned(self) -> "Batch":
+        """In memory that a GPU can copy from by itself."""
+        return Batch(
+            {name: x_BTD.pin_memory() for name, x_BTD in self.features.items()},
+            {name: mask_BT.pin_memory() for name, mask_BT in self.masks.items()},
+        )
+
     def to(self, device: torch.device | str) -> "Batch":
         """Move every tensor, without waiting for the copy where memory is pinned."""
         return Batch(

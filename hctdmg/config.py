@@ -1,6 +1,10 @@
 """The model's shape, as a checkpoint's manifest records it. Does not know how to build it."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+GateKind = Literal["modality", "sample"]
+"""Where the gate's weights come from: a parameter of each modality, or the mean of its samples' scores."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class ModelConfig:
         attention_dropout: On attention weights.
         residual_dropout: Inside the blocks.
         output_dropout: In the output head.
+        gate: "modality" is the paper's; "sample" a variant in its authors' prototype.
     """
 
     modalities: tuple[ModalityConfig, ...]
@@ -56,8 +61,11 @@ class ModelConfig:
     attention_dropout: float = 0.1
     residual_dropout: float = 0.1
     output_dropout: float = 0.1
+    gate: GateKind = "modality"
 
     def __post_init__(self) -> None:
+        if self.gate not in ("modality", "sample"):
+            raise ValueError(f"gate is {self.gate!r}: it must be 'modality' or 'sample'")
         names = [modality.name for modality in self.modalities]
         if len(names) < 2 or len(set(names)) != len(names):
             raise ValueError(f"modalities are {names}: at least two with different names are needed")

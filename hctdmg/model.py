@@ -61,7 +61,7 @@ class Stream(nn.Module):
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """(B, T, dim), zero where the mask is."""
         mask_BT1 = mask_BT[..., None]
-        standard_BTD = (x_BTD - self.input_mean_D) / self.input_scale_D * mask_BT1
+        standard_BTD = (x_BTD - self.input_mean_D).div_(self.input_scale_D).mul_(mask_BT1)
         local_BTD = self.conv(self.dropout(standard_BTD).transpose(1, 2)).transpose(1, 2)
         # The GRU runs left to right and padding is on the right, so no real step sees any.
         global_BTD: Tensor = self.gru(local_BTD)[0]
@@ -97,7 +97,7 @@ class HctDmg(nn.Module):
         self.unimodal_heads = nn.ModuleDict(
             {name: nn.Linear(dim, config.num_outputs) for name in config.names}
         )
-        self.gate = ModalityGate(len(config.modalities))
+        self.gate = ModalityGate(len(config.modalities), dim if config.gate == "sample" else None)
         self.stage1 = nn.ModuleDict(
             {
                 f"{target}_{source}": self._transformer(dim, config.num_layers_stage1)
@@ -133,33 +133,43 @@ class HctDmg(nn.Module):
             stream.input_mean_D.copy_(mean_D)
             stream.input_scale_D.copy_(scale_D)
 
-    def forward(self, batch: Batch, want_attention: bool = False) -> Output:
+    def forward(
+        self, batch: Batch, want_attention: bool = False, order: tuple[int, ...] | None = None
+    ) -> Output:
         """Run the model.
 
         Args:
             batch: Every sample has at least one modality.
             want_attention: Also compute attention weights, for diagnostics.
+            order: Modality index by role, where all samples are known to have the same (`gate.order_BN` of what
+                they have); then nothing looks at the data, which would make a GPU wait. None looks.
         """
-        streams, unimodal = self._encode(batch)
-        weights_N = self.gate.weights_N()
-        scaled = [x_BTD * weight for x_BTD, weight in zip(streams, weights_N, strict=True)]
+        streams, summaries, unimodal = self._encode(batch)
         masks = [batch.masks[name] for name in self.config.names]
-        order_BN = self.gate.order_BN(torch.stack([mask_BT.any(dim=1) for mask_BT in masks], dim=1))
-        by_role, mask_by_role = assign_roles(scaled, masks, order_BN)
+        present_BN = torch.stack([mask_BT.any(dim=1) for mask_BT in masks], dim=1)
+        weights_N, order_BN = self.gate(summaries, present_BN)
+        scaled = [x_BTD * weight for x_BTD, weight in zip(streams, weights_N.unbind(), strict=True)]
+        if order is None:
+            by_role, mask_by_role = assign_roles(scaled, masks, order_BN)
+        else:
+            order_BN = torch.tensor(order).expand(batch.num_samples, -1)
+            by_role, mask_by_role = ([parts[index] for index in order] for parts in (scaled, masks))
         attention: dict[str, Tensor] | None = {} if want_attention else None
         auxiliaries = self._enhance(by_role, mask_by_role, attention)
         parts = self._augment(by_role[0], auxiliaries, mask_by_role, attention)
         prediction_BK = self._decide(parts, mask_by_role[0], attention)
         return Output(prediction_BK, unimodal, order_BN, weights_N, attention)
 
-    def _encode(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
-        streams, unimodal = [], {}
+    def _encode(self, batch: Batch) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+        """Streams (B, T, D), their means (B, D), and what each says on its own (B, K)."""
+        streams, summaries, unimodal = [], [], {}
         for name in self.config.names:
             mask_BT = batch.masks[name]
             x_BTD = self.streams[name](batch.features[name], mask_BT)
             streams.append(x_BTD)
-            unimodal[name] = self.unimodal_heads[name](masked_mean(x_BTD, mask_BT))
-        return streams, unimodal
+            summaries.append(masked_mean(x_BTD, mask_BT))
+            unimodal[name] = self.unimodal_heads[name](summaries[-1])
+        return streams, summaries, unimodal
 
     def _enhance(
         self, by_role: list[Tensor], masks: list[Tensor], attention: dict[str, Tensor] | None
@@ -178,7 +188,9 @@ class HctDmg(nn.Module):
                     views.append(view_BTD)
                     if attention is not None:
                         attention[f"stage1.{target}.{source}"] = weights
-            enhanced.append(torch.stack(views).mean(dim=0) if views else by_role[target])
+            enhanced.append(
+                torch.stack(views).mean(dim=0) if len(views) > 1 else [*views, by_role[target]][0]
+            )
         return enhanced
 
     def _augment(
@@ -204,10 +216,13 @@ class HctDmg(nn.Module):
         concatenation_BTD = torch.cat(
             [x_BTD * share for x_BTD, share in zip(parts, shares_N, strict=True)], dim=-1
         )
-        attended_BTD, weights = self.self_attention(concatenation_BTD, None, mask_BT, attention is not None)
-        if attention is not None:
-            attention["self"] = weights
-        prediction_BK: Tensor = self.head(last_step(attended_BTD, mask_BT))
+        if attention is None:
+            last_BD = self.self_attention.last(concatenation_BTD, mask_BT)
+        else:
+            attended_BTD, attention["self"] = self.self_attention(concatenation_BTD, None, mask_BT, True)
+            last_BD = last_step(attended_BTD, mask_BT)
+        # The transformers may compute in a lower precision; what leaves the model does not.
+        prediction_BK: Tensor = self.head(last_BD.to(self.head.out.weight.dtype))
         return prediction_BK
 
 

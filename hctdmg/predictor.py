@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from hctdmg.batch import Batch, Sample, collate
+from hctdmg.buckets import split_by_length
 from hctdmg.checkpoint import Checkpoint
 from hctdmg.incongruity import Assessment, Reading, assess
 from hctdmg.manifest import HeadCalibration
 from hctdmg.model import Output
+from hctdmg.runner import Execution, Precision, Runner
 
 Role = Literal["primary", "auxiliary", "absent"]
 
@@ -177,19 +179,32 @@ class Interpreter:
 
 
 class Predictor:
-    """Answers samples with one checkpoint, in this process.
+    """Answers samples with one checkpoint, in this process, in runs of similar lengths.
 
     Args:
-        checkpoint: Loaded; its model is moved to the device.
+        checkpoint: Loaded; its model is moved to the device and the precision.
         device: A torch device.
+        precision: Of the model's transformers (see `hctdmg.runner`).
+        execution: How the model is run.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        execution: Execution = "eager",
+    ) -> None:
         self._interpreter = Interpreter(checkpoint)
         self.manifest = checkpoint.manifest
         self.gate_weights = self._interpreter.gate_weights
-        self.device = device
-        self.model = checkpoint.model.to(device).eval()
+        self._by_weight = sorted(self.gate_weights, key=lambda name: -self.gate_weights[name])
+        self._runner = Runner(checkpoint.model, device, precision, execution)
+        self.model = self._runner.model
+
+    def warm_up(self, num_samples: int) -> None:
+        """Run batches of one and of so many samples, so that the first real one does not wait for what is done once."""
+        self._runner.warm_up(num_samples)
 
     def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
         """Answer samples in their order.
@@ -197,12 +212,14 @@ class Predictor:
         Raises:
             ValueError: A sample does not fit the checkpoint (see `hctdmg.batch.collate`).
         """
-        question = self._interpreter.ask(samples)
-        output = None
-        if question.batch is not None:
-            with torch.inference_mode():
-                output = self.model(question.batch.to(self.device))
-        return self._interpreter.answer(question, output)
+        runs = split_by_length(samples, self._by_weight)
+        questions = [self._interpreter.ask([samples[row] for row in rows]) for rows in runs]
+        outputs = iter(self._runner.run([one.batch for one in questions if one.batch is not None]))
+        answers: dict[int, Prediction] = {}
+        for rows, question in zip(runs, questions, strict=True):
+            output = None if question.batch is None else next(outputs)
+            answers.update(zip(rows, self._interpreter.answer(question, output), strict=True))
+        return [answers[row] for row in range(len(samples))]
 
 
 def sentiment_class(location: float, scale: float, neutral_zone: float) -> tuple[str, float]:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from hctdmg.contract import ModalityContract
 from pipelines.decode import Decoded
 from pipelines.features import FloatArray, Track, absent
-from pipelines.pitch import FRAMES_HZ, SAMPLE_HZ, SILENCE_DBFS, Pitch, frames, track_pitch
+from pipelines.pitch import FRAMES_HZ, SAMPLE_HZ, SILENCE_DBFS, Pitch, frames
 from pipelines.segment import Segment
-from pipelines.voicing import as_sound
+from pipelines.voicing import as_sound, pitch_of
 
 STEPS_HZ = 10
 FRAMES_PER_STEP = FRAMES_HZ // STEPS_HZ
@@ -59,7 +59,7 @@ class AudioExtractor:
         audio_N = as_sound(decoded.audio, decoded.audio_hz)
         if is_silent(audio_N):
             return absent(WIDTH)
-        pitch = track_pitch(audio_N)
+        pitch = pitch_of(decoded)
         values_TD = _features(audio_N, pitch)
         starts_T = np.arange(len(values_TD)) / STEPS_HZ
         ends_T = np.minimum(starts_T + 1 / STEPS_HZ, len(audio_N) / SAMPLE_HZ)

@@ -26,9 +26,11 @@ FRAME_WIDTH_PX = 640
 AUDIO_HZ = 16_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decoded:
     """What a segment shows and sounds like. Time 0 is the first moment of either track, or the span's begin.
+
+    Each is equal to itself alone, so that what was found in it can be remembered with it.
 
     Attributes:
         duration_s: Length of what was decoded.

@@ -3,7 +3,7 @@
     time       0.0            0.2            0.4
     packets    I  b  P  b  P  b  I  b  P  b  P  b  ...
     needed     x              x              x          the first frame at or after each tick
-    decoded    x     x     x  x  x     x     x          and those that others refer to
+    decoded    x     x     x  x        x     x          and those that needed ones refer to
 
 Knows decoders, scaling and rotation. Does not know what is seen.
 """
@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from pipelines.container import Packet, check_pixels, decoder_pixels, packet_time_s, seconds
 from pipelines.deadline import Deadline
 from pipelines.media import MediaConfig, Span
+from pipelines.restarts import is_restart
 
 SKIPS_EXACTLY = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
 """Decoders that can leave out a frame to which no other refers, without a change to any other frame."""
@@ -57,7 +58,7 @@ class Pictures:
         frames: At least one. Times are on the container's clock.
         start_s: When the first picture of the track is shown.
         end_s: When the last picture of the track ends.
-        num_damaged: Packets that could not be decoded.
+        num_damaged: Packets that could not be decoded, of those that had to be.
     """
 
     frames: tuple[Frame, ...]
@@ -101,22 +102,35 @@ def decode_pictures(
     period_s = _period_s(track, packets, shown_s)
     begin_s, until_s = zero_s + span.start_s, zero_s + span.end_s
     needed = _needed(packets, _Ticks(begin_s, frames_hz, until_s))
-    ticks, pixel_aspect = _Ticks(begin_s, frames_hz, until_s), _pixel_aspect(track)
-    frames: list[Frame] = []
-    # The last pictures may not be needed: their packets still say when the track ends.
-    end_s, num_damaged = shown_s[-1] + period_s if shown_s else 0.0, 0
-    next_s = first_s
-    for picture in _decoded(track, packets, needed, config, deadline):
-        if picture is None:
-            num_damaged += 1
-            continue
-        time_s = next_s if picture.pts is None else seconds(picture.pts, track.time_base)
-        next_s = time_s + period_s
-        end_s = max(end_s, next_s)
-        if ticks.take(time_s):
-            check_pixels(picture.width, picture.height, config)
-            frames.append(Frame(time_s, _upright(picture, pixel_aspect, longest_px)))
-    return Pictures(tuple(frames), first_s, end_s, num_damaged) if frames else None
+
+    def take(some: Sequence[Packet]) -> Pictures:
+        ticks, pixel_aspect = _Ticks(begin_s, frames_hz, until_s), _pixel_aspect(track)
+        frames: list[Frame] = []
+        # The last pictures may not be needed: their packets still say when the track ends.
+        end_s, num_damaged = shown_s[-1] + period_s if shown_s else 0.0, 0
+        next_s = first_s
+        for picture in _decoded(track, some, needed, deadline):
+            if picture is None:
+                num_damaged += 1
+                continue
+            time_s = next_s if picture.pts is None else seconds(picture.pts, track.time_base)
+            next_s = time_s + period_s
+            end_s = max(end_s, next_s)
+            if ticks.take(time_s):
+                check_pixels(picture.width, picture.height, config)
+                frames.append(Frame(time_s, _upright(picture, pixel_aspect, longest_px)))
+        return Pictures(tuple(frames), first_s, end_s, num_damaged)
+
+    track.codec_context.thread_count = 1  # one replica a core: threads would only take turns
+    track.codec_context.options = {"max_pixels": str(decoder_pixels(config))}
+    leading = leading_to(needed, packets, track)
+    pictures = take(leading)
+    if len(leading) < len(packets) and (pictures.num_damaged or len(pictures.frames) < len(needed)):
+        # In place of a lost picture the next one is taken, which may have been left out. (What the decoder hides
+        # without saying so is filled in from the last picture that it has: where some are left out, an older one.)
+        track.codec_context.flush_buffers()
+        pictures = take(packets)
+    return pictures if pictures.frames else None
 
 
 @dataclass
@@ -150,7 +164,6 @@ def _decoded(
     track: VideoStream,
     packets: Sequence[Packet],
     needed: frozenset[int],
-    config: MediaConfig,
     deadline: Deadline,
 ) -> Iterator[VideoFrame | None]:
     """Each picture in the order of showing; None for a packet that can't be decoded.
@@ -158,9 +171,7 @@ def _decoded(
     A picture that is neither needed nor referred to may be missing.
     """
     context = track.codec_context
-    context.thread_count = 1  # one replica a core: threads would only take turns
-    context.options = {"max_pixels": str(decoder_pixels(config))}
-    may_skip = context.codec.name in SKIPS_EXACTLY and context.field_order in PROGRESSIVE and bool(needed)
+    may_skip = context.codec.name in SKIPS_EXACTLY and _is_progressive(track) and bool(needed)
     for packet in (*packets, None):
         deadline.check("decode")
         if may_skip and packet is not None:
@@ -181,6 +192,34 @@ def _needed(packets: Sequence[Packet], ticks: _Ticks) -> frozenset[int]:
     if any(packet.pts is None for packet in packets):
         return frozenset()
     return frozenset(pts for pts in sorted(stamps) if ticks.take(stamps[pts]))
+
+
+def leading_to(needed: frozenset[int], packets: Sequence[Packet], track: VideoStream) -> Sequence[Packet]:
+    """The packets without those that no needed picture can refer to.
+
+        packets    IDR  P  P  P  P  IDR  P  P  P  P      all, in the order of decoding
+        needed      x      x         x
+        leading    IDR  P  P        IDR
+
+    Args:
+        needed: Time stamps of the pictures that are needed; when empty, nothing is left out.
+        packets: All of the track.
+        track: Where they come from.
+    """
+    if not needed or not _is_progressive(track):
+        return packets
+    leading: list[Packet] = []
+    is_led_to = False
+    for packet in reversed(packets):
+        is_led_to = is_led_to or packet.pts in needed
+        if is_led_to:
+            leading.append(packet)
+            is_led_to = not is_restart(packet, track)
+    return leading[::-1]
+
+
+def _is_progressive(track: VideoStream) -> bool:
+    return track.codec_context.field_order in PROGRESSIVE
 
 
 def _shown(packets: Iterable[Packet]) -> Iterator[Packet]:

@@ -62,6 +62,8 @@ def track_pitch(audio_N: FloatArray) -> Pitch:
     frames_FN = frames_FN - frames_FN.mean(axis=1, keepdims=True)
     peak_F = np.abs(frames_FN).max(axis=1)
     is_silent_F = np.square(frames_FN).mean(axis=1) < 10 ** (SILENCE_DBFS / 10)
+    if is_silent_F.all():  # a track that is there but holds nothing, as of many cameras
+        return Pitch(np.zeros(len(frames_FN), np.float32), np.zeros(len(frames_FN), np.float32))
     hz_FK, strength_FK = _candidates(_autocorrelation(frames_FN))
     hz_FK[is_silent_F], strength_FK[is_silent_F] = 0, -np.inf
     loudness_F = peak_F / max(float(peak_F.max()), 1e-12)

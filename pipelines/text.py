@@ -23,7 +23,7 @@ from pipelines.errors import SegmentError
 from pipelines.features import FloatArray, Track, absent
 from pipelines.segment import Segment, Transcript, Word
 from pipelines.transcript import place_words
-from pipelines.voicing import voiced_spans
+from pipelines.voicing import pitch_of, spans_of
 
 VECTOR_WIDTH = 256
 LEXICON_COLUMNS = ("valence", "negator", "booster", "contrast")
@@ -146,8 +146,8 @@ def _timed_words(transcript: Transcript | str | None, decoded: Decoded) -> Seque
     _check_count(num_words)
     if num_words == 0:
         return ()
-    spans = [] if decoded.audio is None else voiced_spans(decoded.audio, decoded.audio_hz)
-    return place_words(transcript, spans, decoded.duration_s)
+    length_s = 0.0 if decoded.audio is None else len(decoded.audio) / decoded.audio_hz
+    return place_words(transcript, spans_of(pitch_of(decoded), length_s), decoded.duration_s)
 
 
 def _check_count(num_words: int) -> None:

@@ -117,6 +117,8 @@ def running_server(
     port: int,
     format_options: Sequence[str] = (),
     java_options: Sequence[str] = (),
+    *,
+    standalone: bool = True,
 ) -> Iterator[int]:
     """Kafka's Java process, from when it listens until the block is left.
 
@@ -126,6 +128,7 @@ def running_server(
         port: Where it listens once it is up.
         format_options: Further options of `StorageTool format`, as the first users.
         java_options: Further options of the virtual machine.
+        standalone: Whether it is the first of its quorum; not so where the settings name the voters.
 
     Yields:
         Its process id.
@@ -137,7 +140,7 @@ def running_server(
     config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     java = ["java", "-Xmx320m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", *java_options]
     java += ["-cp", f"{fetch_jars()}/*"]
-    _format(java, config, format_options)
+    _format(java, config, [*("--standalone",) * standalone, *format_options])
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen([*java, "kafka.Kafka", config], stdout=log, stderr=log)
     try:
@@ -148,7 +151,7 @@ def running_server(
 
 
 def _format(java: list[str], config: Path, options: Sequence[str]) -> None:
-    command = [*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", "hctdmg-tests-0000000000"]
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", "hctdmg-tests-0000000000"]
     command += [*options, "-c", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:

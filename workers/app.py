@@ -12,6 +12,7 @@ from typing import Any
 from ray import serve
 
 from hctdmg.checkpoint import load_checkpoint
+from workers.batching import DEPLOYMENT
 from workers.config import Settings, validate_settings
 from workers.consumer import SegmentConsumer
 from workers.extractor import FeatureExtractor, Prepares, make_preparer
@@ -74,6 +75,7 @@ def bind(settings: Settings, make: Callable[[Settings], Prepares] = make_prepare
         "logging_config": {"enable_access_log": False},
     }
     extractor = serve.deployment(FeatureExtractor, name="FeatureExtractor", **alive)
-    model = serve.deployment(HctDmgReplica, name="HctDmgReplica", **alive)
+    # An empty one, so that a file that no longer has any brings back what the settings say.
+    model = serve.deployment(HctDmgReplica, name=DEPLOYMENT, user_config={}, **alive)
     consumer = serve.deployment(SegmentConsumer, name="SegmentConsumer", **alive)
     return consumer.bind(settings, extractor.bind(settings, make), model.bind(settings))

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workers import cli_data, cli_offline, cli_train
+from workers import cli_data, cli_experiment, cli_offline, cli_train
 from workers.cli_config import config_app
 from workers.cli_dlq import dlq_app
 from workers.cli_options import (
@@ -267,7 +267,13 @@ def _doctor(
     return doctor(settings, config is not None or bootstrap_servers is not None, as_json)
 
 
-for _command in (cli_offline.extract, cli_train.train, cli_train.evaluate, cli_offline.export):
+for _command in (
+    cli_offline.extract,
+    cli_train.train,
+    cli_train.evaluate,
+    cli_experiment.experiment,
+    cli_offline.export,
+):
     app.command(_command.__name__)(_command)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from pipelines.errors import ConfigError
@@ -96,8 +96,14 @@ class ModelSettings(BaseModel):
         checkpoint: Name of a shipped checkpoint, or a folder.
         backend: Where the model runs: "local" is the replica's own process, "triton" a server (`model.triton`).
         device: Of the local backend; "auto" takes a GPU when there is one.
-        max_batch_size: Most segments in one batch.
-        batch_wait_timeout_s: Longest wait for a batch to fill.
+        precision: Of the local backend's transformers; "bf16" computes them in bfloat16, the readings that incongruity
+            is judged from stay exact.
+        execution: How the local backend runs the model: "eager" as written, "compile" with blocks compiled by
+            torch.compile, "graphs" as CUDA graphs. `python -m hctdmg.bench` says which is fastest on a machine.
+        num_threads: Threads of the local backend on a CPU; null takes what Ray allows the replica (its `num_cpus`,
+            rounded up).
+        max_batch_size: Most segments in one batch. Can be changed without a restart (`user_config` of the deployment).
+        batch_wait_timeout_s: Longest wait for a batch to fill. Can be changed in the same way.
         triton: The server of the backend "triton".
     """
 
@@ -106,9 +112,19 @@ class ModelSettings(BaseModel):
     checkpoint: str = "hct-dmg-starter"
     backend: Literal["local", "triton"] = "local"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    execution: Literal["eager", "compile", "graphs"] = "eager"
+    num_threads: Count | None = None
     max_batch_size: Count = 32
     batch_wait_timeout_s: Annotated[float, Field(ge=0)] = 0.01
     triton: TritonConfig = TritonConfig()
+
+    @field_validator("execution")
+    @classmethod
+    def _graphs_need_a_gpu(cls, execution: str, info: ValidationInfo) -> str:
+        if execution == "graphs" and info.data.get("device") == "cpu":
+            raise ValueError("model.device is 'cpu', only a GPU has graphs: take 'eager'")
+        return execution
 
 
 class FlowConfig(BaseModel):

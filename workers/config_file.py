@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import ConfigError
+from workers.batching import DEPLOYMENT, batching
 from workers.config import Settings, validate_settings
 
 FILE_NAME = "ray_config.yaml"
@@ -53,7 +54,16 @@ def read_config_file(path: Path | None = None, overrides: Sequence[str] = ()) ->
     document = _read(found)
     application = _application(document, found)
     application["args"] = apply_overrides(application.get("args") or {}, overrides)
-    return ConfigFile(found, document, validate_settings(application["args"]))
+    settings = validate_settings(application["args"])
+    _check_user_config(application, settings)
+    return ConfigFile(found, document, settings)
+
+
+def _check_user_config(application: Mapping[str, Any], settings: Settings) -> None:
+    deployments = application.get("deployments")
+    for one in deployments if isinstance(deployments, list) else []:
+        if isinstance(one, Mapping) and one.get("name") == DEPLOYMENT and one.get("user_config") is not None:
+            batching(one["user_config"], settings.model)
 
 
 def apply_overrides(args: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

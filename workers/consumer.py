@@ -30,6 +30,7 @@ from workers.config import KafkaConfig, Settings
 from workers.kafka import check_connection
 from workers.memory import Memory
 from workers.messages import Answer, Failure, FailureKind, Record, Work
+from workers.pace import Pace
 from workers.progress import Progress
 from workers.ray_metrics import measure_with_ray
 from workers.report import Watch
@@ -109,6 +110,7 @@ class SegmentConsumer:
         measure = measure_with_ray(serve.get_replica_context().app_name, settings.kafka.group_id)
         self._watch = Watch(measure, open_spans(settings.telemetry, self._identity))
         self._attempts = Attempts(settings.flow, ServeBackend(extractor, model), self._memory, measure)
+        self._pace = Pace()
         self._stopping = threading.Event()
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -137,6 +139,10 @@ class SegmentConsumer:
                 break
             await asyncio.sleep(0.02)
         return status
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks this when the consumer has an `autoscaling_config`; see `workers.scaling_policy`."""
+        return {} if self._session is None else self._pace.stats(self._session.progress.video)
 
     async def check_health(self) -> None:
         """Serve asks this every second, and replaces a replica that raises.

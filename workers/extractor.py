@@ -21,9 +21,11 @@ from pipelines.deadline import Deadline
 from pipelines.errors import ConfigError, Stage
 from pipelines.prepare import PreparedSegment, Preparer
 from pipelines.segment import IncomingSegment
+from workers.busy import Busy
 from workers.config import Settings
 from workers.gate import ANNOUNCE_S, Gate
 from workers.messages import Failure, Work, failure_of
+from workers.scaling import BUSY
 from workers.telemetry import set_up_logging
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class FeatureExtractor:
         self._preparer = make(settings)
         self._gate = Gate(num_threads)
         self._threads = ThreadPoolExecutor(num_threads, "extract")
+        self._busy = Busy(num_threads, counts_cpu=True)
         self._exiting = asyncio.Event()
 
     async def extract(self, work: Work) -> PreparedSegment | Failure:
@@ -90,14 +93,19 @@ class FeatureExtractor:
             await asyncio.sleep(ANNOUNCE_S)
             yield await self._to_the_end(work)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks this when extractors have an `autoscaling_config`; see `workers.scaling_policy`."""
+        return {BUSY: self._busy.share()}
+
     async def _to_the_end(self, work: Work) -> PreparedSegment | Failure:
         """Keep the place until the thread is free again, even when nobody waits for the result any more."""
         task = asyncio.ensure_future(self._extract(work))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait({task})
-            raise
+        with self._busy.place():
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                await asyncio.wait({task})
+                raise
 
     async def _extract(self, work: Work) -> PreparedSegment | Failure:
         if self._exiting.is_set():

@@ -10,13 +10,14 @@ Knows the consumer's positions. Does not know where the numbers go.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.protocol.consumer import OffsetSpec
 
+from workers.pace import Video
 from workers.window import Windows
 
 ASK_S = 5.0
@@ -98,9 +99,16 @@ class Lag:
         self._mean_s = Mean()
         self._means_s: dict[int, Mean] = {}
         self._since_s: dict[int, float] = {}
+        self._ends_before: dict[int, int] = {}
+        self._arrived_s = self._answered_s = 0.0
+        self.video = Video()
 
-    def answered(self, partition: int, duration_s: float) -> None:
-        """A segment of this length was answered."""
+    def answered(self, partition: int, duration_s: float | None) -> None:
+        """A segment of this length was answered; of a dead letter it may not be known."""
+        if duration_s is None:
+            self._answered_s += self._length_s(partition)
+            return
+        self._answered_s += duration_s
         self._mean_s.add(duration_s)
         self._means_s.setdefault(partition, Mean()).add(duration_s)
 
@@ -114,7 +122,29 @@ class Lag:
             position, end = self._position(place), ends.get(place)
             if position is not None and end is not None:
                 found[partition] = self._behind(partition, position, end, windows)
+        self._add_up(ends, places, found)
         return found
+
+    def _add_up(
+        self,
+        ends: Mapping[TopicPartition, int],
+        places: Mapping[int, TopicPartition],
+        found: Mapping[int, Behind],
+    ) -> None:
+        """What came is how far the ends moved; a partition that has just come to this consumer moved nothing."""
+        now = {one: end for one, place in places.items() if (end := ends.get(place)) is not None}
+        for partition, end in now.items():
+            num_arrived = end - self._ends_before.get(partition, end)
+            self._arrived_s += num_arrived * self._length_s(partition)
+        self._ends_before = now
+        lengths_s = [0.0 if one.num_segments == 0 else one.video_s for one in found.values()]
+        is_known = len(found) == len(places) and None not in lengths_s
+        behind_s = sum(length_s or 0.0 for length_s in lengths_s) if is_known else None
+        self.video = Video(behind_s, self._arrived_s, self._answered_s)
+
+    def _length_s(self, partition: int) -> float:
+        """Mean length of its latest segments, else of all; 0 before any is known."""
+        return self._means_s.get(partition, self._mean_s).value
 
     def _position(self, place: TopicPartition) -> int | None:
         """Which record comes next from the broker; `position` would ask it, and wait."""
@@ -133,5 +163,5 @@ class Lag:
         else:
             self._since_s.pop(partition, None)
         age_s = max(0.0, now_s - self._since_s.get(partition, now_s))
-        mean_s = self._means_s.get(partition, self._mean_s)
-        return Behind(num_segments, mean_s.value * num_segments if mean_s.num_values else None, age_s)
+        video_s = self._length_s(partition) * num_segments if self._mean_s.num_values else None
+        return Behind(num_segments, video_s, age_s)

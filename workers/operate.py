@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-import ray
 from ray import serve
 
 from pipelines.errors import ConfigError
 from workers.config_file import ConfigFile
 from workers.consumer import Status
 from workers.output import EXIT_FAILURE, note, print_json, print_line
-from workers.ray_start import start_ray
+from workers.ray_start import start_ray, stop_ray
 from workers.run import Application
 
 REACH_TIMEOUT_S = 3.0
@@ -101,7 +100,7 @@ def _connected(config: ConfigFile, address: str | None) -> Iterator[Application]
             )
         yield application
     finally:
-        ray.shutdown()
+        stop_ray()
 
 
 def _check_reachable(address: str) -> None:

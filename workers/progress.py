@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from workers.pace import Video
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -15,6 +17,7 @@ class Progress:
         num_events: Events published so far.
         num_dead_letters: Dead letters published so far.
         halted_by: The cap on dead letters that halted it, one line; None while it consumes.
+        video: How much of it there is to do, and was done.
     """
 
     is_member: bool
@@ -24,3 +27,4 @@ class Progress:
     num_events: int
     num_dead_letters: int
     halted_by: str | None = None
+    video: Video = Video()  # noqa: RUF009 - frozen

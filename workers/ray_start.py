@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 import ray._private.worker as ray_worker
+from ray.serve import context as serve_context
 
 from pipelines.errors import ConfigError
 from workers.output import debugging
@@ -55,6 +56,18 @@ def start_ray(address: str | None, relay_logs: bool, metrics_port: int | None = 
         options["_metrics_export_port"] = metrics_port
     # "local", or it would join a cluster that runs on this machine or that RAY_ADDRESS names.
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)
+
+
+def stop_ray() -> None:
+    """Let go of Ray; a Ray of our own stops.
+
+    Serve's handles first: with autoscaling on, each has a thread that reports, and that would connect again, or start
+    another Ray, as soon as this one is gone.
+    """
+    client = serve_context._global_client
+    if client is not None:
+        client.shutdown_cached_handles()
+    ray.shutdown()
 
 
 def metrics_urls() -> list[str]:

@@ -4,24 +4,33 @@ Knows the predictor and the event. Does not know where features come from, nor K
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Protocol
 
+import torch
 from ray import serve
 
 from hctdmg.batch import Sample
 from hctdmg.checkpoint import Checkpoint, load_checkpoint
 from hctdmg.predictor import Prediction, Predictor
 from pipelines.answer import build_event
+from pipelines.errors import ConfigError
 from pipelines.events import ModelInfo, Source
 from pipelines.prepare import PreparedSegment
+from workers.batching import batching
+from workers.busy import Busy
 from workers.config import ModelSettings, Settings
 from workers.gate import ANNOUNCE_S
 from workers.messages import Answer, Failure, event_answer, failure_of
+from workers.scaling import BUSY
 from workers.telemetry import set_up_logging
-from workers.triton import ServerAwayError, TritonPredictor
+from workers.triton import ServerAwayError, TritonPredictor, check_server
+
+log = logging.getLogger(__name__)
 
 Timed = tuple[Prediction, float]
 """A prediction and the seconds that its batch took."""
@@ -36,19 +45,26 @@ class Predicts(Protocol):
 
 
 class LocalPredictor:
-    """The model in this process, on a thread of its own, so that the loop stays free.
+    """The model in this process, on a thread of its own, so that the loop stays free; warm once it is made.
 
     Args:
         checkpoint: Loaded.
-        settings: The device.
+        settings: Device, precision, execution, threads.
     """
 
     def __init__(self, checkpoint: Checkpoint, settings: ModelSettings) -> None:
-        self._predictor = Predictor(checkpoint, _device(settings.device))
+        # One thread, always the same: OpenMP keeps a team of threads for each that computes.
+        self._thread = ThreadPoolExecutor(1, "infer", set_num_threads, (settings.num_threads,))
+        self._predictor = Predictor(
+            checkpoint, _device(settings.device), settings.precision, settings.execution
+        )
+        self._thread.submit(self._predictor.warm_up, settings.max_batch_size).result()
 
     async def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
         """Answer samples in their order."""
-        return await asyncio.to_thread(self._predictor.predict, samples)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._predictor.predict, samples
+        )
 
 
 BACKENDS: dict[str, Callable[[Checkpoint, ModelSettings], Predicts]] = {
@@ -78,8 +94,10 @@ class HctDmgReplica:
             checkpoint_sha256=checkpoint.sha256,
             backend=settings.model.backend,
         )
+        self._settings, self._checkpoint = settings.model, checkpoint
         self._predictor = BACKENDS[settings.model.backend](checkpoint, settings.model)
         self._turn = asyncio.Lock()
+        self._busy = Busy(1, counts_cpu=False)
 
         @serve.batch(  # type: ignore[untyped-decorator]
             max_batch_size=settings.model.max_batch_size,
@@ -90,6 +108,24 @@ class HctDmgReplica:
                 return await self._predict(samples)
 
         self._predict_in_batch = predict
+
+    async def reconfigure(self, user_config: object) -> None:
+        """Take another batch size and wait; called by Serve, at the start too.
+
+        A wrong value changes nothing but the log: an exception from here would have Serve replace this replica, and
+        every one after it.
+        """
+        try:
+            wanted = batching(user_config, self._settings)
+            if self._settings.backend == "triton" and wanted.max_batch_size > self._settings.max_batch_size:
+                resized = self._settings.model_copy(update={"max_batch_size": wanted.max_batch_size})
+                await asyncio.to_thread(check_server, resized, self._checkpoint)
+        except ConfigError as error:
+            log.error("%s; the batches stay as they are", error)
+            return
+        self._predict_in_batch.set_max_batch_size(wanted.max_batch_size)
+        self._predict_in_batch.set_batch_wait_timeout_s(wanted.batch_wait_timeout_s)
+        log.info("batches: %s", wanted)
 
     async def answer(
         self, prepared: PreparedSegment | Failure, source: Source, traceparent: bytes | None
@@ -126,9 +162,14 @@ class HctDmgReplica:
             except Exception as error:  # noqa: BLE001 - returned as data
                 yield _failure(error)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks this when models have an `autoscaling_config`; see `workers.scaling_policy`."""
+        return {BUSY: self._busy.share()}
+
     async def _predict(self, samples: list[Sample]) -> list[Timed]:
         begun_s = time.perf_counter()
-        predictions = await self._predictor.predict(samples)
+        with self._busy.place():
+            predictions = await self._predictor.predict(samples)
         took_s = time.perf_counter() - begun_s
         return [(prediction, took_s) for prediction in predictions]
 
@@ -144,6 +185,12 @@ class HctDmgReplica:
         return event_answer(event, datetime.now(UTC), traceparent)
 
 
+def set_num_threads(num_threads: int | None) -> None:
+    """Of this process's computations on a CPU; None leaves what Ray has set (OMP_NUM_THREADS)."""
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+
+
 def _failure(error: Exception) -> Failure:
     if isinstance(error, ServerAwayError):
         return Failure("infer", type(error).__name__, str(error), "displaced")
@@ -153,6 +200,4 @@ def _failure(error: Exception) -> Failure:
 def _device(name: str) -> str:
     if name != "auto":
         return name
-    import torch
-
     return "cuda" if torch.cuda.is_available() else "cpu"

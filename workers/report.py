@@ -13,6 +13,7 @@ from kafka import KafkaConsumer
 from workers import metrics
 from workers.lag import Lag
 from workers.metrics import Change, Measure
+from workers.pace import Video
 from workers.publisher import Batch
 from workers.tracing import Journey, Spans
 from workers.window import Windows
@@ -51,6 +52,11 @@ class Report:
         self._lag = Lag(consumer, topic)
         self._state_at_s = 0.0
 
+    @property
+    def video(self) -> Video:
+        """How much of it there is to do, and was done, as of the latest `state`."""
+        return self._lag.video
+
     def rebalanced(self, change: Change, partitions: Collection[int]) -> None:
         """Partitions have come or gone; a rebalance that moves none is not told."""
         if partitions:
@@ -72,9 +78,10 @@ class Report:
                 else:
                     self._measure(metrics.EVENTS, 1)
                 self._measure(metrics.SEGMENT_SECONDS, max(0.0, now_s - entry.polled_s))
-                if answer.measured is not None:
-                    self._lag.answered(partition, answer.measured.duration_s)
-                    for stage, stage_s in answer.measured.timings_s.items():
+                measured = answer.measured
+                self._lag.answered(partition, None if measured is None else measured.duration_s)
+                if measured is not None:
+                    for stage, stage_s in measured.timings_s.items():
                         self._measure(metrics.STAGE_SECONDS, stage_s, stage=stage)
                 if self._spans is not None:
                     times_s = (entry.polled_s, now_s - took_s, now_s)

@@ -30,7 +30,7 @@ from workers.config_file import ConfigFile
 from workers.consumer import Status
 from workers.lookout import look_until
 from workers.output import EXIT_HALTED, note, print_line
-from workers.ray_start import metrics_urls, start_ray
+from workers.ray_start import metrics_urls, start_ray, stop_ray
 
 START_TIMEOUT_S = 180.0
 """Loading the libraries takes some 20 s on two cores, several times that on a busy machine."""
@@ -190,7 +190,7 @@ def running(
             if address is not None:
                 serve.delete(application.name)
     finally:
-        ray.shutdown()
+        stop_ray()
 
 
 def run_worker(config: ConfigFile, address: str | None, is_over: Callable[[], bool] = lambda: False) -> int:

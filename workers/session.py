@@ -300,4 +300,5 @@ class Session:
             num_events=self._num_events,
             num_dead_letters=self._num_dead_letters,
             halted_by=self._brake.reason,
+            video=self._report.video,
         )

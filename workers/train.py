@@ -119,7 +119,7 @@ def _reporting(recipe: Recipe, as_json: bool) -> Iterator[Callable[[FitEpoch], N
     elif not console.is_terminal:
         yield lambda epoch: note(_line(epoch, recipe))
     else:
-        with Live(console=console, refresh_per_second=4) as live:
+        with Live(Text("first epoch"), console=console, refresh_per_second=4) as live:
 
             def show(epoch: FitEpoch) -> None:
                 seen.append(epoch)

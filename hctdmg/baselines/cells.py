@@ -56,18 +56,14 @@ class Cells(nn.Module):
     def step(
         self, gates_MBG: Tensor, memory: Memory, is_real_B: Tensor, z_BZ: Tensor | None = None
     ) -> Memory:
-        """One step; samples for which it isn't real stay where they are."""
+        """One step; a sample for which it isn't real keeps its output. Its cell may run on: padding is at the end."""
         gates_MBG = torch.baddbmm(gates_MBG, memory.output_MBH, self.recurrent_MHG)
         if self.shared is not None and z_BZ is not None:
             gates_MBG = gates_MBG + self.shared(z_BZ).unflatten(1, (len(self.inputs), -1)).transpose(0, 1)
         i_MBH, f_MBH, o_MBH, g_MBH = gates_MBG.chunk(4, dim=2)
         cell_MBH = f_MBH.sigmoid() * memory.cell_MBH + i_MBH.sigmoid() * g_MBH.tanh()
         output_MBH = o_MBH.sigmoid() * cell_MBH.tanh()
-        is_real_1B1 = is_real_B[None, :, None]
-        return Memory(
-            torch.where(is_real_1B1, output_MBH, memory.output_MBH),
-            torch.where(is_real_1B1, cell_MBH, memory.cell_MBH),
-        )
+        return Memory(torch.where(is_real_B[None, :, None], output_MBH, memory.output_MBH), cell_MBH)
 
 
 def side_by_side(x_MBH: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class Marn(nn.Module):
         code_BZ = mask_BT.new_zeros((batch.num_samples, self.code_width), dtype=memory.output_MBH.dtype)
         for gates_MBG, is_real_B in zip(self.cells.read(aligned), mask_BT.t(), strict=True):
             memory = self.cells.step(gates_MBG, memory, is_real_B, code_BZ)
-            code_BZ = torch.where(is_real_B[:, None], self._attend(memory.output_MBH), code_BZ)
+            code_BZ = self._attend(memory.output_MBH)
         return without_extra_loss(self.head(torch.cat([side_by_side(memory.output_MBH), code_BZ], dim=1)))
 
     def _attend(self, output_MBH: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from hctdmg.baselines.peer import PeerOutput, without_extra_loss
 from hctdmg.batch import Batch
 from hctdmg.config import ModalityConfig
-from hctdmg.layers import Attention, Block, Transformer, last_step, sinusoidal_positions
+from hctdmg.layers import Attention, Block, Transformer, sinusoidal_positions
 from hctdmg.model import OutputHead
 
 Padding = Literal["masked", "paper"]
@@ -125,6 +125,15 @@ class MulT(nn.Module):
         summaries = [self._summarise(name, streams, batch) for name in streams]
         return without_extra_loss(self.head(torch.cat(summaries, dim=1)))
 
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        """Weights (L, B, H, T, S) of each crossmodal transformer by "target_source", with masks; for diagnostics."""
+        streams = {name: self._project(name, batch) for name in self.convolutions}
+        found: dict[str, Tensor] = {}
+        for key, transformer in self.crossmodal.items():
+            target, source = key.rsplit("_", 1)
+            found[key] = transformer(streams[target], streams[source], batch.masks[source], True)[1]
+        return found
+
     def _project(self, name: str, batch: Batch) -> Tensor:
         """(B, T, D), zero at padding."""
         x_BTD = batch.features[name] * batch.masks[name][..., None]
@@ -145,14 +154,13 @@ class MulT(nn.Module):
             ],
             dim=2,
         )
-        attended_BTD = self._enhance(self.self_attention[target], enhanced_BTD, None, batch.masks[target])
+        transformer = self.self_attention[target]
+        assert isinstance(transformer, Transformer)
         if self.config.padding == "paper":
-            return attended_BTD[:, -1]
-        return last_step(attended_BTD, batch.masks[target])
+            return run_as_published(transformer, enhanced_BTD, None)[:, -1]
+        return transformer.last(enhanced_BTD, batch.masks[target])
 
-    def _enhance(
-        self, transformer: nn.Module, x_BTD: Tensor, source_BSD: Tensor | None, mask_BS: Tensor
-    ) -> Tensor:
+    def _enhance(self, transformer: nn.Module, x_BTD: Tensor, source_BSD: Tensor, mask_BS: Tensor) -> Tensor:
         assert isinstance(transformer, Transformer)
         if self.config.padding == "paper":
             return run_as_published(transformer, x_BTD, source_BSD)
@@ -163,16 +171,23 @@ class MulT(nn.Module):
 def run_as_published(transformer: Transformer, x_BTD: Tensor, source_BSD: Tensor | None) -> Tensor:
     """A transformer the way the paper's code runs one: time first, attention in single steps, no step sees a later one.
 
+    What that code does more than once is done more than once: a source is embedded, normalised and projected once as
+    keys and once as values, and each attention ends with the mean of its weights over the heads, which nobody reads.
+
     Returns:
         (B, T, D).
     """
     x_TBD = _embed(transformer, x_BTD.transpose(0, 1))
-    source_SBD = None if source_BSD is None else _embed(transformer, source_BSD.transpose(0, 1))
+    key_SBD, value_SBD = (
+        None if source_BSD is None else _embed(transformer, source_BSD.transpose(0, 1)) for _ in range(2)
+    )
     for block in transformer.blocks:
         assert isinstance(block, Block)
         query_TBD = block.attention_norm(x_TBD)
-        keys_SBD = query_TBD if source_SBD is None else block.attention_norm(source_SBD)
-        x_TBD = x_TBD + block.dropout(_attend(block.attention, query_TBD, keys_SBD))
+        keys_SBD = query_TBD if key_SBD is None else block.attention_norm(key_SBD)
+        values_SBD = query_TBD if value_SBD is None else block.attention_norm(value_SBD)
+        attended_TBD, _ = _attend(block.attention, query_TBD, keys_SBD, values_SBD)
+        x_TBD = x_TBD + block.dropout(attended_TBD)
         x_TBD = x_TBD + block.dropout(block.feed_forward(block.feed_forward_norm(x_TBD)))
     result_TBD: Tensor = transformer.norm(x_TBD)
     return result_TBD.transpose(0, 1)
@@ -186,23 +201,31 @@ def _embed(transformer: Transformer, x_TBD: Tensor) -> Tensor:
     return embedded_TBD
 
 
-def _attend(attention: Attention, query_TBD: Tensor, keys_SBD: Tensor) -> Tensor:
+def _attend(
+    attention: Attention, query_TBD: Tensor, keys_SBD: Tensor, values_SBD: Tensor
+) -> tuple[Tensor, Tensor]:
     num_steps, num_samples, dim = query_TBD.shape
     num_rows, width = num_samples * attention.num_heads, dim // attention.num_heads
-    key_SBD, value_SBD = attention.key_value(keys_SBD).chunk(2, dim=-1)
-    scaled_TBD = attention.query(query_TBD) * width**-0.5
-    q_RTE, k_RSE, v_RSE = (
-        x.contiguous().view(-1, num_rows, width).transpose(0, 1) for x in (scaled_TBD, key_SBD, value_SBD)
-    )
-    scores_RTS = torch.bmm(q_RTE, k_RSE.transpose(1, 2)) + _no_later_step(
-        num_steps, len(keys_SBD), query_TBD.device
-    )
+    projected = attention.query(query_TBD) * width**-0.5, *_project(attention, keys_SBD, values_SBD)
+    q_RTE, k_RSE, v_RSE = (x.contiguous().view(-1, num_rows, width).transpose(0, 1) for x in projected)
+    scores_RTS = torch.bmm(q_RTE, k_RSE.transpose(1, 2))
+    scores_RTS += _no_later_step(num_steps, len(keys_SBD), query_TBD.device)
     weights_RTS = F.dropout(scores_RTS.softmax(dim=-1), attention.dropout, attention.training)
     attended_TBD = (
         torch.bmm(weights_RTS, v_RSE).transpose(0, 1).contiguous().view(num_steps, num_samples, dim)
     )
-    output_TBD: Tensor = attention.out(attended_TBD)
-    return output_TBD
+    weights_BHTS = weights_RTS.view(num_samples, attention.num_heads, num_steps, -1)
+    return attention.out(attended_TBD), weights_BHTS.sum(dim=1) / attention.num_heads
+
+
+def _project(attention: Attention, keys_SBD: Tensor, values_SBD: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values: in one product where both come from the same, as in self-attention, else in two."""
+    layer = attention.key_value
+    if keys_SBD is values_SBD:
+        key_SBD, value_SBD = layer(keys_SBD).chunk(2, dim=-1)
+        return key_SBD, value_SBD
+    (key_weight, value_weight), (key_bias, value_bias) = layer.weight.chunk(2), layer.bias.chunk(2)
+    return F.linear(keys_SBD, key_weight, key_bias), F.linear(values_SBD, value_weight, value_bias)
 
 
 def _no_later_step(num_steps: int, num_sources: int, device: torch.device) -> Tensor:

@@ -1,14 +1,15 @@
 """Reads a pickle that holds numpy arrays and plain containers, and refuses every other one.
 
 A pickle is a program; data sets come from strangers. What may be called is a short list, none of which does
-anything but make an array. Knows pickles. Does not know what is in them.
+anything but make an array, and nothing that is made may be given a state but what numpy gives it itself: a type that
+lies about what it holds would have memory read that is not the array's. Knows pickles. Does not know what is in them.
 """
 
 import codecs
 import io
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,24 +23,59 @@ def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
     return codecs.encode(text, "latin1")
 
 
-_ARRAY = np.zeros(1).__reduce__()[0]
+def _empty_array(kind: object, shape: object, code: object) -> Any:
+    """What numpy begins every array with; shape and type are its state, which comes after."""
+    if (kind, shape, code) not in ((_ndarray, (0,), b"b"), (_ndarray, (0,), "b")):
+        raise pickle.UnpicklingError(f"it makes an array as numpy does not: {kind}, {shape}, {code!r}")
+    make: Any = np.zeros(1).__reduce__()[0]
+    return make(np.ndarray, (0,), b"b")
+
+
+def _ndarray(*_: object) -> None:
+    """In place of the class, which is only ever named: whoever could call it would choose an array's memory."""
+    raise pickle.UnpicklingError("it calls numpy.ndarray")
+
+
 _SCALAR = np.float64(0).__reduce__()[0]
 _BUFFER = np.zeros(1).__reduce_ex__(5)[0]
 
 # numpy 1 and 2 have these under different names.
 ADMITTED: dict[tuple[str, str], Any] = {
-    **{(module, "_reconstruct"): _ARRAY for module in ("numpy.core.multiarray", "numpy._core.multiarray")},
+    **{
+        (module, "_reconstruct"): _empty_array
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+    },
     **{(module, "scalar"): _SCALAR for module in ("numpy.core.multiarray", "numpy._core.multiarray")},
     **{(module, "_frombuffer"): _BUFFER for module in ("numpy.core.numeric", "numpy._core.numeric")},
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode_latin1,
     ("collections", "OrderedDict"): dict,
 }
 
 
-class _ArraysOnly(pickle.Unpickler):
+_Unpickler: Any = pickle._Unpickler
+"""In Python: the one in C lets nobody look at states."""
+
+
+class _ArraysOnly(_Unpickler):  # type: ignore[misc]
     """Finds nothing but what is admitted."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
+
+    def load_build(self) -> None:
+        """Give the last thing made its state: arrays, whose data numpy checks, and types, which must stay theirs."""
+        state, made = self.stack[-1], self.stack[-2]
+        if isinstance(made, np.dtype):
+            own = made.__reduce__()[2]
+            is_own = type(state) is tuple and len(state) == len(own) and state[1] in ("<", ">", "|", "=")
+            if not is_own or (state[0], *state[2:]) != (own[0], *own[2:]):
+                raise pickle.UnpicklingError(f"its type {made.str} has the state {state!r}")
+        elif type(made) is not np.ndarray:
+            raise pickle.UnpicklingError(f"it gives a state to a {type(made).__name__}")
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
         """What the pickle calls by this name."""

@@ -22,7 +22,7 @@ from hctdmg.manifest import CheckpointError
 from hctdmg.predictor import Predictor
 from hctdmg.training.calibrate import predict_samples
 from hctdmg.training.flags import FlagScores, score_flags
-from hctdmg.training.network import predict_split, usable_rows
+from hctdmg.training.network import labelled_rows, predict_split
 from hctdmg.training.peer_checkpoint import is_peer, load_peer
 from hctdmg.training.run import CHECKPOINT
 from hctdmg.training.scores import Score, class_scores, emotion_scores, sentiment_scores
@@ -110,8 +110,7 @@ def evaluate_split(judged: Judged, data: Dataset, split_name: str, seed: int = 0
     _check_fit(judged, data)
     data = on_cmu_scale(data)
     split = data.splits[split_name]
-    rows_N = usable_rows(split)
-    rows_N = rows_N[~np.isnan(split.labels_NK[rows_N]).any(axis=1)]
+    rows_N = labelled_rows(split)
     if not len(rows_N):
         raise DataError(
             f"{split_name}: none of {split.num_samples} samples has a modality and a label: nothing to score"

@@ -9,6 +9,7 @@ Shape suffixes: B samples, T steps, M modalities.
 
 import copy
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +26,20 @@ from hctdmg.batch import Batch
 from hctdmg.data.dataset import Dataset, Split
 from hctdmg.data.fingerprint import fingerprint
 from hctdmg.gating import ModalityGate
+from hctdmg.model import HctDmg
 from hctdmg.training.errors import TrainingError
 from hctdmg.training.fit_config import FitConfig
 from hctdmg.training.fit_state import FitEpoch, FitResult, FitState, read_state, write_state
 from hctdmg.training.losses import selection_loss, task_loss, unimodal_loss
 from hctdmg.training.modality_dropout import drop_modalities
-from hctdmg.training.network import ask, device_of, predict_split, standardise, usable_rows
+from hctdmg.training.network import (
+    ask,
+    device_of,
+    labelled_rows,
+    predict_split,
+    standardise,
+    usable_rows,
+)
 
 __all__ = ["FitConfig", "FitEpoch", "FitResult", "fit"]
 
@@ -104,9 +113,9 @@ def _threads(number: int | None) -> Iterator[None]:
 def _usable(data: Dataset) -> Rows:
     for name in ("train", "valid"):
         split = data.splits[name]
-        if not len(usable_rows(split)):
+        if not len(labelled_rows(split)):
             raise TrainingError(
-                f"{name}: none of {split.num_samples} samples has any modality: nothing to learn from"
+                f"{name}: none of {split.num_samples} samples has any modality and a label: nothing to learn from"
             )
     return usable_rows(data.splits["train"])
 
@@ -125,8 +134,10 @@ def _identity(network: nn.Module, data: Dataset, config: FitConfig) -> dict[str,
     """What a resumption must share; the number of epochs may grow."""
     settings = dataclasses.asdict(config)
     del settings["num_epochs"]
-    shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-    return {"data_sha256": fingerprint(data), "network": shapes, **settings}
+    # Its settings too, which shapes do not tell: a dropout has none.
+    described = f"{getattr(network, 'config', None)} {network}"
+    model_sha256 = hashlib.sha256(described.encode()).hexdigest()
+    return {"data_sha256": fingerprint(data), "model_sha256": model_sha256, **settings}
 
 
 def _is_over(history: list[FitEpoch], config: FitConfig) -> bool:
@@ -149,7 +160,8 @@ def _run_epoch(state: FitState, data: Dataset, rows: Rows, config: FitConfig) ->
     valid = data.splits["valid"]
     valid_loss = _judge(state.network, valid, data, epoch)
     state.schedule.step(valid_loss)
-    weights = _gate_weights(gate, list(data.widths))
+    names = state.network.config.names if isinstance(state.network, HctDmg) else tuple(data.widths)
+    weights = None if gate is None else dict(zip(names, gate.weights_N().tolist(), strict=True))
     if not state.history or valid_loss < state.best_epoch.valid_loss:
         state.best = copy.deepcopy(state.network.state_dict())
     spent_s = state.history[-1].seconds if state.history else 0.0
@@ -206,7 +218,7 @@ def _objective(
 
 
 def _judge(network: nn.Module, split: Split, data: Dataset, epoch: int) -> float:
-    rows_N = usable_rows(split)
+    rows_N = labelled_rows(split)
     prediction_NK = torch.from_numpy(predict_split(network, split)[rows_N])
     loss = selection_loss(prediction_NK, torch.from_numpy(split.labels_NK[rows_N]), data.task)
     if not math.isfinite(loss):
@@ -221,11 +233,6 @@ def _diverged(what: str, value: float, epoch: int) -> str:
 def _gate(network: nn.Module) -> ModalityGate | None:
     gate = getattr(network, "gate", None)
     return gate if isinstance(gate, ModalityGate) else None
-
-
-def _gate_weights(gate: ModalityGate | None, names: list[str]) -> dict[str, float] | None:
-    """In the data set's order, in which every network is built (`hctdmg.training.build`)."""
-    return None if gate is None else dict(zip(names, gate.weights_N().tolist(), strict=True))
 
 
 def _frozen_after(history: tuple[FitEpoch, ...], config: FitConfig) -> int | None:

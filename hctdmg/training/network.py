@@ -73,13 +73,17 @@ class Standardised(nn.Module):
             self.get_buffer(f"input_mean_{name}").copy_(mean_D)
             self.get_buffer(f"input_scale_{name}").copy_(scale_D)
 
-    def forward(self, batch: Batch) -> PeerOutput:
-        """Run the peer on the standardised batch; padding stays zero."""
+    def standardised(self, batch: Batch) -> Batch:
+        """What the peer is given; padding stays zero."""
         features = {}
         for name in self.widths:
             mean_D, scale_D = self.get_buffer(f"input_mean_{name}"), self.get_buffer(f"input_scale_{name}")
             features[name] = (batch.features[name] - mean_D) / scale_D * batch.masks[name][..., None]
-        output = self.peer(Batch(features, batch.masks))
+        return Batch(features, batch.masks)
+
+    def forward(self, batch: Batch) -> PeerOutput:
+        """Run the peer on the standardised batch."""
+        output = self.peer(self.standardised(batch))
         if not isinstance(output, PeerOutput):
             raise TypeError(f"{type(self.peer).__name__} gives {type(output).__name__}, PeerOutput is needed")
         return output
@@ -111,6 +115,12 @@ def device_of(network: nn.Module) -> torch.device:
 def usable_rows(split: Split) -> npt.NDArray[np.int64]:
     """Samples that have a modality at all: the others have nothing to be read."""
     return np.flatnonzero(split.present_NM.any(axis=1))
+
+
+def labelled_rows(split: Split) -> npt.NDArray[np.int64]:
+    """Of these, the samples whose label is known."""
+    rows_N = usable_rows(split)
+    return rows_N[~np.isnan(split.labels_NK[rows_N]).any(axis=1)]
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,13 @@ Knows the results' fields and Markdown. Does not know how they came about.
 
 import json
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tests.bench import delivery_tables, soak
+from tests.bench.blocks import DOCS, RESULTS, check_or_write
 
-REPO = Path(__file__).parent.parent.parent
-PAGE = REPO / "docs" / "delivery.md"
-RESULTS = REPO / "docs" / "results"
+PAGE = DOCS / "delivery.md"
+COMMAND = "python -m tests.bench.delivery_page"
 NOTHING = "Not run yet.\n"
 COLUMNS = (
     "Delivery",
@@ -38,29 +36,8 @@ MUST_BE_ZERO = ("lost", "doubled", "out_of_order", "stray")
 
 def main() -> int:
     """Write, or check."""
-    page = PAGE.read_text()
-    written = rewritten(page, {"chaos": chaos(), "cost": cost(), "soak": memory()})
-    if "--check" in sys.argv[1:]:
-        if page != written:
-            print(f"{PAGE.name} is not what the results say: run python -m tests.bench.delivery_page")
-        return int(page != written)
-    PAGE.write_text(written)
-    return 0
-
-
-def rewritten(page: str, blocks: Mapping[str, str]) -> str:
-    """The page with each block between its markers."""
-    for name, text in blocks.items():
-        begin, end = (
-            f"<!-- {name}: written by python -m tests.bench.delivery_page -->\n",
-            f"<!-- end of {name} -->",
-        )
-        before, has_begin, rest = page.partition(begin)
-        _, has_end, after = rest.partition(end)
-        if not has_begin or not has_end:
-            raise ValueError(f"{PAGE.name} has no place for {name!r}: put {begin.strip()} and {end} there")
-        page = f"{before}{begin}{text}{end}{after}"
-    return page
+    blocks = {"chaos": chaos(), "cost": cost(), "soak": memory()}
+    return check_or_write(PAGE.name, blocks, COMMAND, "--check" in sys.argv[1:])
 
 
 def chaos() -> str:

@@ -40,7 +40,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=600, help="training samples")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
     settings = {
         "training_samples": arguments.samples,

@@ -109,3 +109,18 @@ def test_every_parameter_gets_a_gradient(padding: Padding) -> None:
     model(batch_of((5, 3, 4), (2, 6, 4))).prediction_BK.square().sum().backward()
     without = [name for name, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum()]
     assert without == []
+
+
+def test_attention_is_a_distribution_over_the_real_steps_of_the_source() -> None:
+    model, batch = make("masked"), batch_of((3, 4, 5), (1, 6, 2))
+    with torch.inference_mode():
+        attention = model.attention(batch)
+    assert set(attention) == {
+        f"{target}_{source}" for target in WIDTHS for source in WIDTHS if source != target
+    }
+    for key, weights_LBHTS in attention.items():
+        target, source = key.split("_")
+        shape = (2, 2, 3, batch.masks[target].shape[1], batch.masks[source].shape[1])
+        assert weights_LBHTS.shape == shape
+        torch.testing.assert_close(weights_LBHTS.sum(dim=-1), torch.ones(shape[:-1]))
+        assert not weights_LBHTS[..., ~batch.masks[source][1]][:, 1].any()

@@ -134,6 +134,14 @@ def test_its_own_loss_sees_no_padding_either(name: str) -> None:
     assert (losses[0] > 0) == name.startswith(("ctc", "mctn", "cia"))
 
 
+@pytest.mark.parametrize("name", PEERS)
+def test_its_own_loss_is_the_same_beside_a_sample_that_has_nothing_to_translate_or_align(name: str) -> None:
+    model = make_small(name, MODALITIES)
+    with torch.inference_mode():
+        alone, beside = (model(batch_of(*rows)).extra_loss for rows in ([(4, 6, 5)], [(4, 6, 5), (9, 0, 0)]))
+    assert torch.allclose(alone, beside, atol=1e-5)
+
+
 WITHOUT_GRADIENT = {"ctc+raven": {f"model.lstms.{name}.weight_hh_l0" for name in ("audio", "vision")}}
 """Aligned, a word has one step of voice and face: what carries a state from step to step has nothing to carry."""
 

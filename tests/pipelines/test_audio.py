@@ -16,7 +16,7 @@ from pipelines.features import Track
 from pipelines.media import MediaConfig
 from pipelines.pitch import track_pitch
 from pipelines.segment import Segment
-from pipelines.voicing import voiced_spans
+from pipelines.voicing import pitch_of, voiced_spans
 
 HZ = 16000
 SEGMENT = Segment(stream_id="s", segment_id="s/0")
@@ -205,3 +205,19 @@ def test_a_silent_track_is_absent(media_dir: Path) -> None:
     decoded = decode(media, MediaConfig(), Deadline.after(30))
     assert decoded.audio is not None
     assert EXTRACTOR.extract(SEGMENT, decoded).num_steps == 0
+
+
+def test_the_pitch_of_a_segment_is_followed_once() -> None:
+    decoded = Decoded(1.0, tone(steady(130), range(1, 9)), HZ, ())
+    same = Decoded(1.0, decoded.audio, HZ, ())
+    assert pitch_of(decoded) is pitch_of(decoded)
+    assert pitch_of(same) is not pitch_of(decoded)
+    np.testing.assert_array_equal(pitch_of(same).hz_F, pitch_of(decoded).hz_F)
+    track = EXTRACTOR.extract(SEGMENT, decoded)
+    np.testing.assert_array_equal(track.values_TD, extract(tone(steady(130), range(1, 9))).values_TD)
+
+
+def test_silence_has_no_pitch_in_as_many_frames() -> None:
+    pitch = track_pitch(np.zeros(HZ, np.float32))
+    assert len(pitch.hz_F) == len(pitch.periodicity_F) == 100
+    assert not pitch.is_voiced.any()

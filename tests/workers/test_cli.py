@@ -21,6 +21,8 @@ COMMANDS = (
     ["dlq", "list"],
     ["dlq", "replay"],
     ["data", "describe"],
+    ["train"],
+    ["evaluate"],
     ["config"],
     ["config", "check"],
     ["config", "schema"],

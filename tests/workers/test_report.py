@@ -61,12 +61,16 @@ def watched(
     submit: Submit,
     identity: str = "worker-0",
     spans: Spans | None = None,
+    sessions: list[Session] | None = None,
     **flow: float,
 ) -> Iterator[Measured]:
-    """A session on its thread, and what it measures."""
+    """A session on its thread, and what it measures; the session is added to `sessions`."""
     settings = Settings(kafka=topics.config, flow=FlowConfig.model_validate({"drain_timeout_s": 2.0, **flow}))
     measured, stopping = Measured(), threading.Event()
     session = Session(settings, identity, submit, watch=Watch(measured, spans))
+
+    if sessions is not None:
+        sessions.append(session)
 
     def run() -> None:
         session.run(stopping.is_set)
@@ -124,6 +128,34 @@ def test_lag_of_a_partition_that_stands_still_is_seen_to_grow(kafka_broker: Kafk
     for stage, stage_s in STAGES_S.items():
         assert measured.all(metrics.STAGE_SECONDS, stage=stage) == [stage_s] * 105
     assert 0 < len(measured.all(metrics.PUBLISH_SECONDS)) < 105
+
+
+def test_what_arrived_is_answered_or_behind(kafka_broker: KafkaBroker) -> None:
+    """What the autoscaling goes by: dead letters are done too, and a partition that comes has not arrived."""
+    topics = make_topics(kafka_broker, 2)
+    topics.send([*numbered(10, 0), *numbered(10, 1)])
+    held: list[tuple[Record, Future[Answer]]] = []
+
+    def submit(record: Record) -> "Future[Answer]":
+        if record.partition == 0:
+            return refuses(record) if record.value == b"7" else answers(record)
+        held.append((record, Future()))
+        return held[-1][1]
+
+    sessions: list[Session] = []
+    with watched(topics, submit, sessions=sessions):
+
+        def video() -> tuple[float | None, float, float]:
+            now = sessions[0].progress.video
+            return now.behind_s, now.arrived_s, now.answered_s
+
+        wait_until(lambda: video() == (50, 0, 50), "one partition is behind", 15)
+        topics.send([*numbered(4, 0), *numbered(3, 1)])
+        wait_until(lambda: video() == (65, 35, 70), "more has come", 15)
+        for record, future in held:
+            future.set_result(event(record))
+        wait_until(lambda: video()[0] == 0, "all is answered", 15)
+        assert video() == (0, 35, 135)
 
 
 def test_age_is_by_the_record_s_own_timestamp(kafka_broker: KafkaBroker) -> None:

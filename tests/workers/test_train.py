@@ -17,8 +17,9 @@ import pytest
 from hctdmg.checkpoint import load_checkpoint
 from hctdmg.data.dataset import Dataset
 from hctdmg.data.own import Example, FeatureSet, save_features, save_sample
+from hctdmg.data.synthetic import make_dataset
 from pipelines.prepare import DEFAULT_EXTRACTORS, extractor_contract
-from tests.small_data import SETTINGS, as_classes, mult_file, small_world
+from tests.small_data import SETTINGS, WORLD, as_classes, mult_file, small_world
 from workers.cli import run
 from workers.clips import SCRIPTS, draw_clips
 
@@ -84,9 +85,11 @@ def test_a_run_folder_holds_all_that_is_needed_to_repeat_it(
     assert metrics(tmp_path / "b") == metrics(tmp_path / "a")
 
 
-def test_a_run_that_is_killed_and_resumed_ends_as_if_it_had_not_been(source: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_and_resumed_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    # Many short epochs: whoever watches is sure to see it in the middle.
+    source = mult_file(tmp_path / "few.pkl", make_dataset(WORLD, 64, 24, 24, 0))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert train(source, whole, *KILLABLE, epochs=8) == 0
+    assert train(source, whole, *KILLABLE, epochs=NUM_EPOCHS) == 0
     process = in_a_process(source, broken)
     deadline_s = time.monotonic() + 200
     while len(_lines(broken)) < 2 and process.poll() is None:
@@ -94,14 +97,14 @@ def test_a_run_that_is_killed_and_resumed_ends_as_if_it_had_not_been(source: Pat
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait(60) == -signal.SIGKILL
-    assert 2 <= len(_lines(broken)) < 8
+    assert 2 <= len(_lines(broken)) < NUM_EPOCHS
     assert not (broken / "checkpoint").exists()
-    assert train(source, broken, *KILLABLE, "--resume", epochs=8) == 0
+    assert train(source, broken, *KILLABLE, "--resume", epochs=NUM_EPOCHS) == 0
     assert metrics(broken) == metrics(whole)
     for name in ("model.safetensors", "manifest.json"):
         assert digest(broken / "checkpoint" / name) == digest(whole / "checkpoint" / name), name
     # Once more: nothing is left to do, and nothing changes.
-    assert train(source, broken, *KILLABLE, "--resume", epochs=8) == 0
+    assert train(source, broken, *KILLABLE, "--resume", epochs=NUM_EPOCHS) == 0
     assert digest(broken / "checkpoint" / "manifest.json") == digest(whole / "checkpoint" / "manifest.json")
 
 
@@ -109,9 +112,21 @@ KILLABLE = ("--set", "modality_dropout=0.3", "--set", "plateau_patience=1")
 """Modality dropout and a rate that falls, so that chance and the schedule's count must be as they were."""
 
 
+NUM_EPOCHS = 30
+
+
 def in_a_process(source: Path, out: Path) -> "subprocess.Popen[bytes]":
     """The real command."""
-    arguments = ["train", str(source), "--out", str(out), *SETTINGS, "--set", "num_epochs=8", *KILLABLE]
+    arguments = [
+        "train",
+        str(source),
+        "--out",
+        str(out),
+        *SETTINGS,
+        "--set",
+        f"num_epochs={NUM_EPOCHS}",
+        *KILLABLE,
+    ]
     return subprocess.Popen(
         [sys.executable, "-c", "from workers.cli import main; main()", *arguments],
         stderr=subprocess.DEVNULL,
@@ -139,6 +154,8 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(
     before = (tmp_path / "run.json").read_bytes()
     assert train(source, tmp_path, "--resume", "--set", "learning_rate=0.5") == 2
     assert "is of another run (learning_rate: 0.004 there, 0.5 here)" in capsys.readouterr().err
+    assert train(source, tmp_path, "--resume", "--set", "residual_dropout=0.5") == 2
+    assert "is of another run (model_sha256" in capsys.readouterr().err
     assert (tmp_path / "run.json").read_bytes() == before
 
 

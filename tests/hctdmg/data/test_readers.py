@@ -123,6 +123,29 @@ def test_no_detour_leads_past_the_list(tmp_path: Path, program: bytes) -> None:
         read_dataset(path)
 
 
+class Lying:
+    """A type that says it holds bytes, and has numpy follow them as if they were addresses."""
+
+    def __reduce__(self) -> Any:
+        named = ("a",), {"a": (np.dtype("O"), 0)}
+        return np.dtype, ("V8", False, True), (3, "|", None, *named, 8, 1, 0)
+
+
+class Placed:
+    """An array made by calling the class, which may say where in memory it is."""
+
+    def __reduce__(self) -> Any:
+        return np.ndarray, ((1,), np.dtype("f4"), b"AAAA")
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("made", [Lying(), Placed(), np.zeros(1).view(np.matrix), np.recarray(1, "f4")])
+def test_no_array_lies_about_what_it_holds(tmp_path: Path, made: object, protocol: int) -> None:
+    content: Any = {**files.mult("mosi"), "more": made}
+    with pytest.raises(DataError, match="is not a pickle of numpy arrays"):
+        read_dataset(files.save(tmp_path / "lying.pkl", content, protocol))
+
+
 def spoiled(change: Any) -> Any:
     content = files.mult("mosi")
     change(content)

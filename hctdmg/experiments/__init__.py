@@ -1,0 +1,1 @@
+"""Experiments on the synthetic world: what the paper claims, tried. May use the extras of training."""
