@@ -13,7 +13,7 @@ from hctdmg.data.own import StoredSample
 from pipelines.errors import ConfigError
 from pipelines.extraction import Outcome, Recipe, RowExtractor
 from pipelines.labelled import Row
-from workers.ray_start import start_ray
+from workers.ray_start import join_cluster, stop_ray
 
 BLOCK_ROWS = 8
 """Rows that a process takes at a time: some seconds of work, which is how fine progress is."""
@@ -36,20 +36,15 @@ def extract_on_cluster(
     Raises:
         ConfigError: Ray Data is not installed, or there is no cluster.
     """
-    import ray
-
     try:
-        import ray.data
+        import ray.data  # noqa: F401 - whether it is there
     except ImportError as error:
         raise ConfigError(f"--address needs Ray Data ({error}): install hctdmg[cluster]") from None
-    try:
-        start_ray(address, relay_logs=False)
-    except ConnectionError as error:
-        raise ConfigError(f"--address {address}: no Ray cluster answers there ({error})") from None
+    join_cluster(address)
     try:
         yield from _extract(rows, recipe, num_processes)
     finally:
-        ray.shutdown()
+        stop_ray()
 
 
 def _extract(rows: Sequence[Row], recipe: Recipe, num_processes: int | None) -> Iterator[Outcome]:
