@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from hctdmg.baselines.mult import MulT, MulTConfig, Padding
+from hctdmg.baselines.peer import PeerOutput
 from hctdmg.batch import Batch
 from hctdmg.config import ModalityConfig, ModelConfig
 from hctdmg.mixed import measure_mixed
@@ -166,11 +167,8 @@ def _run_mult(padding: Padding, batch: Batch, device: str) -> Run:
 
     @torch.inference_mode()
     def run() -> object:
-        output: object = mult(batch.pinned().to(device) if device == "cuda" else batch)
-        # A branch of ours has MulT return more than its prediction.
-        prediction_BK = getattr(output, "prediction_BK", output)
-        assert isinstance(prediction_BK, torch.Tensor)
-        return prediction_BK.cpu()
+        output: PeerOutput = mult(batch.pinned().to(device) if device == "cuda" else batch)
+        return output.prediction_BK.cpu()
 
     return run
 
