@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -57,6 +58,23 @@ def test_killed_it_leaves_whole_records_and_goes_on_where_it_was(tmp_path: Path)
     (folder / "made-up" / "b-seed0.json.new").write_text('{"experiment": "made-')  # killed while it wrote
     assert done(folder) == [("b", 0), ("a", 1), ("b", 1)]
     assert all(read_record(path).metrics for path in (folder / "made-up").glob("*.json"))
+
+
+def test_a_record_that_can_not_be_written_whole_is_not_there(tmp_path: Path) -> None:
+    """The disk takes 100 bytes: what was there before stays, and nothing half written takes its place."""
+    before, after = make_record("a", 0, mae=1.0), make_record("a", 0, mae=2.0)
+    write_record(tmp_path, before)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_record(tmp_path, after)
+        with pytest.raises(OSError, match="too large"):
+            write_record(tmp_path, make_record("b", 0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_record(path_of(tmp_path, before)) == before
+    assert not path_of(tmp_path, make_record("b", 0)).exists()
 
 
 def test_several_processes_do_the_same(tmp_path: Path) -> None:
