@@ -32,6 +32,9 @@ from workers.triton import ServerAwayError, TritonPredictor, check_server
 
 log = logging.getLogger(__name__)
 
+STUCK_S = 120.0
+"""The largest batches take seconds on a slow core. How long a Triton server may take is `model.triton.timeout_s`."""
+
 Timed = tuple[Prediction, float]
 """A prediction and the seconds that its batch took."""
 
@@ -97,6 +100,7 @@ class HctDmgReplica:
         self._settings, self._checkpoint = settings.model, checkpoint
         self._predictor = BACKENDS[settings.model.backend](checkpoint, settings.model)
         self._turn = asyncio.Lock()
+        self._begun_s: float | None = None
         self._busy = Busy(1, counts_cpu=False)
 
         @serve.batch(  # type: ignore[untyped-decorator]
@@ -162,14 +166,28 @@ class HctDmgReplica:
             except Exception as error:  # noqa: BLE001 - returned as data
                 yield _failure(error)
 
+    async def check_health(self) -> None:
+        """Serve asks this every second, and replaces a replica that raises.
+
+        Raises:
+            RuntimeError: A batch has been computed for far longer than any takes: its segments would wait for ever.
+                Each is then tried again alone, so that one which does that again is found.
+        """
+        begun_s = self._begun_s if self._settings.backend == "local" else None
+        if begun_s is not None and time.perf_counter() - begun_s > STUCK_S:
+            raise RuntimeError(f"a batch has been computed for more than {STUCK_S:g} s")
+
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks this when models have an `autoscaling_config`; see `workers.scaling_policy`."""
         return {BUSY: self._busy.share()}
 
     async def _predict(self, samples: list[Sample]) -> list[Timed]:
-        begun_s = time.perf_counter()
-        with self._busy.place():
-            predictions = await self._predictor.predict(samples)
+        self._begun_s = begun_s = time.perf_counter()
+        try:
+            with self._busy.place():
+                predictions = await self._predictor.predict(samples)
+        finally:
+            self._begun_s = None
         took_s = time.perf_counter() - begun_s
         return [(prediction, took_s) for prediction in predictions]
 
