@@ -100,7 +100,7 @@ def save_sample(folder: Path, key: str, sample: Sample) -> StoredSample:
     """
     arrays = {name: np.ascontiguousarray(x_TD, np.float32) for name, x_TD in sample.items()}
     digest = _digest(arrays)
-    data = safetensors.numpy.save(arrays, metadata={"key": key, "sha256": digest})
+    data = safetensors.numpy.save(arrays, metadata=_label(key, digest))
     _write_whole(_sample_path(folder, key), data)
     return StoredSample(key, digest, {name: len(x_TD) for name, x_TD in arrays.items()})
 
@@ -119,14 +119,14 @@ def load_sample(folder: Path, key: str, widths: Mapping[str, int]) -> tuple[dict
     path = _sample_path(folder, key)
     try:
         with safetensors.safe_open(str(path), "np") as file:
-            said = file.metadata() or {}
+            said = file.metadata()
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except FileNotFoundError:
         raise DataError(f"{path}: is missing: extract again, which makes what is missing") from None
     except (OSError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: can't be read ({error}): extract again, which replaces it") from None
     digest = _digest(arrays)
-    if said.get("key") != key or said.get("sha256") != digest:
+    if said != _label(key, digest):
         raise DataError(f"{path}: does not hold what was written to it: extract again, which replaces it")
     shapes = {name: x_TD.shape[1:] for name, x_TD in arrays.items()}
     if shapes != {name: (width,) for name, width in widths.items()}:
@@ -243,6 +243,11 @@ def _sample_path(folder: Path, key: str) -> Path:
     if not key.isalnum():
         raise DataError(f"{folder}: {key!r} is no key of a sample: letters and digits are")
     return folder / SAMPLES / f"{key}.safetensors"
+
+
+def _label(key: str, digest: str) -> dict[str, str]:
+    """What a sample's file says of itself; in one entry, because several are written in an order of chance."""
+    return {"sample": f"{key} {digest}"}
 
 
 def _digest(arrays: Mapping[str, Floats]) -> str:

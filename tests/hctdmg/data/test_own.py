@@ -118,6 +118,16 @@ def test_a_sample_comes_back_bit_for_bit(
     assert [path.name for path in (folder / SAMPLES).iterdir()] == ["k.safetensors"]
 
 
+def test_equal_samples_are_equal_files(tmp_path: Path) -> None:
+    """safetensors writes several entries of metadata in an order of chance."""
+    sample = make_sample(np.random.default_rng(1))
+    files = set()
+    for number in range(20):
+        save_sample(tmp_path / str(number), "k", sample)
+        files.add((tmp_path / str(number) / SAMPLES / "k.safetensors").read_bytes())
+    assert len(files) == 1
+
+
 def flip_last_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
