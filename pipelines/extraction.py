@@ -27,7 +27,7 @@ from pipelines.segment import IncomingSegment, Segment, Transcript
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExtractionPlan:
     """All that whoever extracts must know, whichever process it is in.
 
     Attributes:
@@ -69,13 +69,13 @@ class RowExtractor:
     """The extractors, loaded.
 
     Args:
-        recipe: What to do.
+        plan: What to do.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        contract = recipe.contract
-        self._recipe = recipe
-        self._preparer = Preparer(contract, _with_lead(recipe.media))
+    def __init__(self, plan: ExtractionPlan) -> None:
+        contract = plan.contract
+        self._plan = plan
+        self._preparer = Preparer(contract, _with_lead(plan.media))
         self._contract_json = json.dumps(dataclasses.asdict(contract), sort_keys=True)
         self._widths = {name: one.width for name, one in contract.modalities.items()}
 
@@ -93,7 +93,7 @@ class RowExtractor:
             return Outcome(row.line, reason=str(error))
         except Exception as error:  # noqa: BLE001 - one odd video must not end the work on all others
             return Outcome(row.line, reason=f"extract: unexpected {type(error).__name__}: {error}"[:500])
-        stored = kept or save_sample(self._recipe.folder, key, features or {})
+        stored = kept or save_sample(self._plan.folder, key, features or {})
         if not any(stored.num_steps.values()):
             return Outcome(row.line, reason="extract: nothing to learn from: no words, no sound and no face")
         return Outcome(row.line, stored, is_reused=kept is not None)
@@ -106,19 +106,19 @@ class RowExtractor:
 
     def _kept(self, key: str) -> StoredSample | None:
         try:
-            return load_sample(self._recipe.folder, key, self._widths)[1]
+            return load_sample(self._plan.folder, key, self._widths)[1]
         except DataError:
             return None  # not there, or damaged: it is made anew
 
     def _features(self, row: Row) -> dict[str, FloatArray]:
-        piece = excerpt(row.path, row.start_s, row.end_s, self._recipe.media)
+        piece = excerpt(row.path, row.start_s, row.end_s, self._plan.media)
         segment = Segment(
             stream_id="manifest",
             segment_id=f"manifest/{row.line}",
             transcript=row.transcript,
             language=row.language,
         )
-        deadline = Deadline.after(self._recipe.deadline_s)
+        deadline = Deadline.after(self._plan.deadline_s)
         return self._preparer.prepare(IncomingSegment(segment, piece.data), deadline, piece.span).features
 
 

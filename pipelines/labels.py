@@ -15,12 +15,12 @@ from typing import cast
 
 import numpy as np
 
-from hctdmg.data.dataset import SPLITS, SplitName, Task
+from hctdmg.data.dataset import CMU_RANGE, SPLITS, SplitName, Task
 from pipelines.errors import ConfigError
 
 LABEL = "label"
 PREFIX = "label_"
-LEAST, MOST = -3.0, 3.0
+LEAST, MOST = CMU_RANGE
 """CMU's scale, which the affect event has."""
 MAX_CLASSES = 100
 """More kinds of affect than anybody tells apart; more names are a column of something else."""

@@ -20,7 +20,7 @@ from hctdmg.contract import Alignment, FeatureContract
 from hctdmg.data.dataset import SPLITS
 from hctdmg.data.own import Example, FeatureSet, save_features
 from pipelines.errors import ConfigError
-from pipelines.extraction import Outcome, Recipe
+from pipelines.extraction import ExtractionPlan, Outcome
 from pipelines.labelled import BadRow, Labelled, read_labelled
 from pipelines.labels import LEAST, MOST
 from workers.config import Settings
@@ -69,15 +69,15 @@ def extract(request: Request) -> int:
     settings = Settings()
     manifest = read_labelled(request.manifest, request.seed)
     _make_folder(request.out)
-    recipe = Recipe(
+    plan = ExtractionPlan(
         request.out.resolve(), request.alignment, settings.media, settings.flow.segment_deadline_s
     )
-    contract = recipe.contract  # here, so that what can't be loaded is one error, not one of each process
+    contract = plan.contract  # here, so that what can't be loaded is one error, not one of each process
     for warning in manifest.warnings:
         note(f"warning: {warning}")
     for row in manifest.bad:
         _tell(request, row.line, row.path, "skipped", row.reason)
-    outcomes = _outcomes(request, manifest, recipe)
+    outcomes = _outcomes(request, manifest, plan)
     features = _feature_set(request, manifest, contract, outcomes)
     skipped = _skipped(manifest, outcomes)
     report = _report(request, manifest, outcomes, features, skipped, time.monotonic() - begun_s)
@@ -102,12 +102,12 @@ def _make_folder(folder: Path) -> None:
         raise ConfigError(f"--out {folder}: can't be written; give another folder")
 
 
-def _outcomes(request: Request, manifest: Labelled, recipe: Recipe) -> dict[int, Outcome]:
+def _outcomes(request: Request, manifest: Labelled, plan: ExtractionPlan) -> dict[int, Outcome]:
     """Each row's, by its line."""
     rows = {row.line: row for row in manifest.rows}
     outcomes = {}
     with counting("extracting rows", len(rows)) as count:
-        for outcome in _extracted(request, manifest, recipe):
+        for outcome in _extracted(request, manifest, plan):
             outcomes[outcome.line] = outcome
             row = rows[outcome.line]
             status = "skipped" if outcome.stored is None else "reused" if outcome.is_reused else "extracted"
@@ -116,14 +116,14 @@ def _outcomes(request: Request, manifest: Labelled, recipe: Recipe) -> dict[int,
     return outcomes
 
 
-def _extracted(request: Request, manifest: Labelled, recipe: Recipe) -> Iterator[Outcome]:
+def _extracted(request: Request, manifest: Labelled, plan: ExtractionPlan) -> Iterator[Outcome]:
     if request.address is None:
         num_processes = request.num_processes or len(os.sched_getaffinity(0))
-        return extract_here(manifest.rows, recipe, num_processes)
+        return extract_here(manifest.rows, plan, num_processes)
     with working("connecting"):
         from workers.extract_cluster import extract_on_cluster  # late: Ray takes a second
 
-    return extract_on_cluster(manifest.rows, recipe, request.num_processes, request.address)
+    return extract_on_cluster(manifest.rows, plan, request.num_processes, request.address)
 
 
 def _tell(request: Request, line: int, name: str, status: str, reason: str | None) -> None:

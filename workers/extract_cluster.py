@@ -11,7 +11,7 @@ from typing import Any
 
 from hctdmg.data.own import StoredSample
 from pipelines.errors import ConfigError
-from pipelines.extraction import Outcome, Recipe, RowExtractor
+from pipelines.extraction import ExtractionPlan, Outcome, RowExtractor
 from pipelines.labelled import Row
 from workers.ray_start import start_ray
 
@@ -20,13 +20,13 @@ BLOCK_ROWS = 8
 
 
 def extract_on_cluster(
-    rows: Sequence[Row], recipe: Recipe, num_processes: int | None, address: str
+    rows: Sequence[Row], plan: ExtractionPlan, num_processes: int | None, address: str
 ) -> Iterator[Outcome]:
     """Extract rows on all nodes.
 
     Args:
         rows: Any number.
-        recipe: What to do.
+        plan: What to do.
         num_processes: At most so many at a time, a core each; None takes all cores.
         address: Of the cluster; "local" starts one here for as long as this takes.
 
@@ -47,12 +47,12 @@ def extract_on_cluster(
     except ConnectionError as error:
         raise ConfigError(f"--address {address}: no Ray cluster answers there ({error})") from None
     try:
-        yield from _extract(rows, recipe, num_processes)
+        yield from _extract(rows, plan, num_processes)
     finally:
         ray.shutdown()
 
 
-def _extract(rows: Sequence[Row], recipe: Recipe, num_processes: int | None) -> Iterator[Outcome]:
+def _extract(rows: Sequence[Row], plan: ExtractionPlan, num_processes: int | None) -> Iterator[Outcome]:
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -63,7 +63,7 @@ def _extract(rows: Sequence[Row], recipe: Recipe, num_processes: int | None) -> 
     indices = ray.data.range(len(rows), override_num_blocks=num_blocks)
     outcomes = indices.map(
         _Extractor,
-        fn_constructor_args=(list(rows), recipe),
+        fn_constructor_args=(list(rows), plan),
         concurrency=(1, min(num_processes or num_cpus, num_cpus, num_blocks)),
         num_cpus=1,
     )
@@ -76,9 +76,9 @@ def _extract(rows: Sequence[Row], recipe: Recipe, num_processes: int | None) -> 
 class _Extractor:
     """One process on some node."""
 
-    def __init__(self, rows: list[Row], recipe: Recipe) -> None:
+    def __init__(self, rows: list[Row], plan: ExtractionPlan) -> None:
         self._rows = rows
-        self._extractor = RowExtractor(recipe)
+        self._extractor = RowExtractor(plan)
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, str]:
         outcome = self._extractor.extract(self._rows[int(item["id"])])

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
-from pipelines.extraction import Outcome, Recipe, RowExtractor
+from pipelines.extraction import ExtractionPlan, Outcome, RowExtractor
 from pipelines.labelled import Row
 
 GRACE_S = 10.0
@@ -23,7 +23,7 @@ AHEAD = 2
 """Rows handed out for each process, so that none waits for the next."""
 
 
-def extract_here(rows: Sequence[Row], recipe: Recipe, num_processes: int) -> Iterator[Outcome]:
+def extract_here(rows: Sequence[Row], plan: ExtractionPlan, num_processes: int) -> Iterator[Outcome]:
     """Extract rows, several at a time.
 
     Yields:
@@ -36,16 +36,16 @@ def extract_here(rows: Sequence[Row], recipe: Recipe, num_processes: int) -> Ite
     while waiting:
         running: dict[Future[Outcome], Row] = {}
         try:
-            yield from _in_pool(waiting, running, recipe, min(num_processes, len(waiting)))
+            yield from _in_pool(waiting, running, plan, min(num_processes, len(waiting)))
         except BrokenProcessPool:
-            yield from _one_by_one(deque(running.values()), recipe)
+            yield from _one_by_one(deque(running.values()), plan)
 
 
 def _in_pool(
-    waiting: deque[Row], running: dict[Future[Outcome], Row], recipe: Recipe, num_processes: int
+    waiting: deque[Row], running: dict[Future[Outcome], Row], plan: ExtractionPlan, num_processes: int
 ) -> Iterator[Outcome]:
     """Until nothing waits, or a process died; then `running` holds what was under way."""
-    pool = _pool(recipe, num_processes)
+    pool = _pool(plan, num_processes)
     try:
         while waiting or running:
             while waiting and len(running) < AHEAD * num_processes:
@@ -64,11 +64,11 @@ def _in_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_by_one(waiting: deque[Row], recipe: Recipe) -> Iterator[Outcome]:
+def _one_by_one(waiting: deque[Row], plan: ExtractionPlan) -> Iterator[Outcome]:
     """Whoever is alone when the process dies has killed it."""
-    reason = f"extract: its process died, or hung for more than {recipe.deadline_s + GRACE_S:g} s"
+    reason = f"extract: its process died, or hung for more than {plan.deadline_s + GRACE_S:g} s"
     while waiting:
-        with _pool(recipe, 1) as pool:
+        with _pool(plan, 1) as pool:
             is_alive = True
             while waiting and is_alive:
                 row = waiting.popleft()
@@ -79,23 +79,23 @@ def _one_by_one(waiting: deque[Row], recipe: Recipe) -> Iterator[Outcome]:
                     yield Outcome(row.line, reason=reason)
 
 
-def _pool(recipe: Recipe, num_processes: int) -> ProcessPoolExecutor:
+def _pool(plan: ExtractionPlan, num_processes: int) -> ProcessPoolExecutor:
     # Not forked: libraries with threads of their own would be copied in the middle of their work.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(num_processes, context, initializer=_start, initargs=(recipe,))
+    return ProcessPoolExecutor(num_processes, context, initializer=_start, initargs=(plan,))
 
 
 _extractor: RowExtractor
 _timeout_s: float
 
 
-def _start(recipe: Recipe) -> None:
+def _start(plan: ExtractionPlan) -> None:
     """Load what each process needs, once."""
     global _extractor, _timeout_s
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _extractor, _timeout_s = RowExtractor(recipe), recipe.deadline_s + GRACE_S
+    _extractor, _timeout_s = RowExtractor(plan), plan.deadline_s + GRACE_S
 
 
 def _follow_parent() -> None:

@@ -27,6 +27,9 @@ Bools = npt.NDArray[np.bool_]
 SplitName = Literal["train", "valid", "test"]
 SPLITS = ("train", "valid", "test")
 
+CMU_RANGE = (-3.0, 3.0)
+"""Of sentiment in CMU's data sets, in which checkpoints and events speak."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -85,7 +88,7 @@ class Dataset:
     splits: Mapping[str, Split]
     task: Task
     label_names: tuple[str, ...] = ()
-    label_range: tuple[float, float] = (-3.0, 3.0)
+    label_range: tuple[float, float] = CMU_RANGE
     warnings: tuple[str, ...] = ()
     contract: FeatureContract | None = None
 

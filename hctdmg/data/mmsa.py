@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from hctdmg.data.dataset import Dataset, Floats, check_splits, check_widths
+from hctdmg.data.dataset import CMU_RANGE, Dataset, Floats, check_splits, check_widths
 from hctdmg.data.errors import DataError
 from hctdmg.data.padding import make_split
 
 MODALITIES = ("text", "audio", "vision")
 UNIMODAL = {"text": "regression_labels_T", "audio": "regression_labels_A", "vision": "regression_labels_V"}
 SIMS_RANGE = (-1.0, 1.0)
-CMU_RANGE = (-3.0, 3.0)
 
 
 def is_mmsa(content: Mapping[str, Any]) -> bool:

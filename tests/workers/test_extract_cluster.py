@@ -1,0 +1,34 @@
+"""`hctdmg extract` on a real Ray cluster."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.extraction import contents, lines_of, many_rows, write_manifest
+from workers.cli import run
+from workers.clips import Clip
+
+
+@pytest.mark.e2e
+def test_a_ray_cluster_makes_the_same_files(
+    tmp_path: Path, clips: list[Clip], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*many_rows(clips, 10), ("missing.mp4", "", "", "x", 0, "train")]
+    manifest = write_manifest(tmp_path / "m.csv", rows)
+    arguments = ["extract", str(manifest), "--json", "--out"]
+    assert run([*arguments, str(tmp_path / "ray"), "--address", "local"]) == 2
+    lines = lines_of(capsys)
+    assert sorted(line["line"] for line in lines[:-1]) == list(range(2, 13))
+    assert lines[-1]["num_extracted"] == 10
+    assert lines[-1]["skipped"][0]["reason"].startswith("fetch: No such file")
+    assert run([*arguments, str(tmp_path / "here"), "--jobs", "2"]) == 2
+    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+
+
+@pytest.mark.e2e
+def test_a_cluster_that_is_not_there_is_one_line(
+    tmp_path: Path, clips: list[Clip], capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_manifest(tmp_path / "m.csv", many_rows(clips, 3))
+    assert run(["extract", str(manifest), "--out", str(tmp_path / "out"), "--address", "127.0.0.1:1"]) != 0
+    assert "--address 127.0.0.1:1: " in capsys.readouterr().err

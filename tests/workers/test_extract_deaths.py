@@ -1,0 +1,94 @@
+"""`hctdmg extract` goes on, whoever is killed or hangs on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hctdmg.data.own import SAMPLES, load_features
+from pipelines.extraction import ExtractionPlan
+from pipelines.labelled import read_labelled
+from pipelines.media import MediaConfig
+from tests.extraction import contents, lines_of, many_rows, write_manifest
+from workers.cli import run
+from workers.clips import Clip
+from workers.extract_pool import extract_here
+
+MEDIA = MediaConfig()
+
+
+def start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    code = "from workers.cli import main; main()"
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], start_new_session=True)
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until_s, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def num_samples(out: Path) -> int:
+    return len(list((out / SAMPLES).glob("*.safetensors")))
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_files(
+    tmp_path: Path, clips: list[Clip], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = many_rows(clips, 12)
+    manifest = write_manifest(tmp_path / "m.csv", rows)
+    out = tmp_path / "killed"
+    process = start(["extract", str(manifest), "--out", str(out), "--jobs", "2"])
+    wait_for(lambda: num_samples(out) >= 3 or process.poll() is not None)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(family) >= 2
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive, "what it started outlives it"
+    num_done = num_samples(out)
+    assert 3 <= num_done < len(rows)
+    assert not (out / "features.json").exists()
+    damaged = next(iter((out / SAMPLES).glob("*.safetensors")))
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+    assert run(["extract", str(manifest), "--out", str(out), "--jobs", "2", "--json"]) == 0
+    last = lines_of(capsys)[-1]
+    assert (last["num_reused"], last["num_extracted"]) == (num_done - 1, len(rows) - num_done + 1)
+    assert run(["extract", str(manifest), "--out", str(tmp_path / "fresh"), "--jobs", "1"]) == 0
+    assert contents(out) == contents(tmp_path / "fresh")
+    assert len(contents(out)) == len(rows) + 1
+
+
+def test_a_process_that_dies_takes_no_row_with_it(tmp_path: Path, clips: list[Clip]) -> None:
+    rows = many_rows(clips, 8)
+    manifest = write_manifest(tmp_path / "m.csv", rows)
+    out = tmp_path / "out"
+    process = start(["extract", str(manifest), "--out", str(out), "--jobs", "2"])
+    wait_for(lambda: num_samples(out) >= 2)
+    workers = [
+        child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
+    ]
+    workers[0].kill()
+    assert process.wait(240) == 0
+    assert [one.id for one in load_features(out).examples] == [
+        f"{path}#{start_s}-{end_s}" for path, start_s, end_s, *_ in rows
+    ]
+
+
+def test_rows_in_which_the_process_hangs_are_given_up(tmp_path: Path, clips: list[Clip]) -> None:
+    manifest = write_manifest(tmp_path / "m.csv", many_rows(clips, 3)[:2])
+    rows = read_labelled(manifest, 0).rows
+    # The alarm rings 10 s after the deadline: here at once.
+    plan = ExtractionPlan(tmp_path / "out", "unaligned", MEDIA, deadline_s=-9.999)
+    outcomes = sorted(extract_here(rows, plan, 2), key=lambda one: one.line)
+    assert [one.line for one in outcomes] == [2, 3]
+    assert {one.reason for one in outcomes} == {"extract: its process died, or hung for more than 0.001 s"}
