@@ -18,7 +18,7 @@ from rich.table import Table
 
 from hctdmg.contract import Alignment, FeatureContract
 from hctdmg.data.dataset import SPLITS
-from hctdmg.data.own import Example, FeatureSet, save_features
+from hctdmg.data.own import Example, FeatureSet, forget_features, save_features
 from pipelines.errors import ConfigError
 from pipelines.extraction import ExtractionPlan, Outcome
 from pipelines.labelled import BadRow, Labelled, read_labelled
@@ -73,6 +73,7 @@ def extract(request: Request) -> int:
         request.out.resolve(), request.alignment, settings.media, settings.flow.segment_deadline_s
     )
     contract = plan.contract  # here, so that what can't be loaded is one error, not one of each process
+    forget_features(request.out)
     for warning in manifest.warnings:
         note(f"warning: {warning}")
     for row in manifest.bad:

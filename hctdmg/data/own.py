@@ -4,8 +4,8 @@
     DIR/samples/<key>.safetensors    (T, D) of each modality, by a key that whoever extracts chooses
 
 Every file appears whole or not at all, and says of itself what it must hold, so that an extraction can be killed at any
-time and go on. `features.json` is written last: a folder without it is not complete. No pickle. Knows files and arrays.
-Does not know videos or extractors.
+time and go on. `features.json` is removed first and written last: a folder without it is not complete. No pickle.
+Knows files and arrays. Does not know videos or extractors.
 """
 
 import dataclasses
@@ -142,6 +142,11 @@ def save_features(folder: Path, features: FeatureSet) -> None:
     """Write `features.json`, once all samples are there; equal sets give equal files."""
     text = json.dumps(dataclasses.asdict(features), indent=1, ensure_ascii=False)
     _write_whole(folder / FEATURES, text.encode() + b"\n")
+
+
+def forget_features(folder: Path) -> None:
+    """Remove `features.json`, before samples are added or replaced: until it is written anew nothing can be read."""
+    (folder / FEATURES).unlink(missing_ok=True)
 
 
 def load_features(folder: Path) -> FeatureSet:

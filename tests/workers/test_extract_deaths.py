@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hctdmg.data.errors import DataError
 from hctdmg.data.own import SAMPLES, load_features
+from hctdmg.data.read import read_dataset
 from pipelines.extraction import ExtractionPlan
 from pipelines.labelled import read_labelled
 from pipelines.media import MediaConfig
@@ -66,6 +68,21 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     assert run(["extract", str(manifest), "--out", str(tmp_path / "fresh"), "--jobs", "1"]) == 0
     assert contents(out) == contents(tmp_path / "fresh")
     assert len(contents(out)) == len(rows) + 1
+
+
+def test_what_an_earlier_run_made_is_not_taken_for_what_a_killed_one_was_to_make(
+    tmp_path: Path, clips: list[Clip]
+) -> None:
+    out = tmp_path / "out"
+    manifest = write_manifest(tmp_path / "m.csv", many_rows(clips, 1))
+    assert run(["extract", str(manifest), "--out", str(out), "--jobs", "1"]) == 0
+    assert read_dataset(out).splits["train"].num_samples == 1
+    process = start(["extract", str(write_manifest(manifest, many_rows(clips, 8))), "--out", str(out)])
+    wait_for(lambda: num_samples(out) >= 2 or process.poll() is not None)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    with pytest.raises(DataError, match="an extraction writes it at its end; run it again"):
+        read_dataset(out)
 
 
 def test_a_process_that_dies_takes_no_row_with_it(tmp_path: Path, clips: list[Clip]) -> None:
