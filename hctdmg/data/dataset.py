@@ -120,3 +120,22 @@ def check_widths(splits: Mapping[str, Split]) -> None:
     for split, found in widths.items():
         if found != widths["train"]:
             raise DataError(f"{split} has widths {found}, train has {widths['train']}: all splits must agree")
+
+
+def check_labels(data: Dataset) -> Dataset:
+    """The same data set, a regression's labels being within their scale; stretched to another they would be far off.
+
+    Raises:
+        DataError: One is not.
+    """
+    if data.task != "regression":
+        return data
+    low, high = data.label_range
+    for split, one in data.splits.items():
+        for name, label in {"labels": one.labels_NK, **one.unimodal}.items():
+            for row in np.argwhere((label < low) | (label > high))[:1]:
+                raise DataError(
+                    f"{split}, {name}: sample {one.ids[row[0]]} has {label[tuple(row)]:g}, the scale is from {low:g} "
+                    f"to {high:g}: bring labels to that scale"
+                )
+    return data

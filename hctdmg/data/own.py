@@ -240,8 +240,8 @@ def _check(folder: Path, features: FeatureSet) -> None:
             raise DataError(
                 f"{folder / FEATURES}: sample {example.id}: there is no class {example.labels[0]:g}"
             )
-    if len(features.label_range) != 2:
-        raise DataError(f"{folder / FEATURES}: label_range must be two numbers")
+    if len(features.label_range) != 2 or features.label_range[0] >= features.label_range[1]:
+        raise DataError(f"{folder / FEATURES}: label_range must be two numbers, the least first")
 
 
 def _sample_path(folder: Path, key: str) -> Path:
