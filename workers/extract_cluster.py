@@ -11,8 +11,9 @@ from typing import Any
 
 from hctdmg.data.own import StoredSample
 from pipelines.errors import ConfigError
-from pipelines.extraction import ExtractionPlan, Outcome, RowExtractor
+from pipelines.extraction import ExtractionPlan, Outcome
 from pipelines.labelled import Row
+from workers.extract_pool import LoneProcess
 from workers.ray_start import start_ray
 
 BLOCK_ROWS = 8
@@ -74,12 +75,12 @@ def _extract(rows: Sequence[Row], plan: ExtractionPlan, num_processes: int | Non
 
 
 class _Extractor:
-    """One process on some node."""
+    """An actor on some node, with a process of its own that a video may kill: Ray would try an actor again for ever."""
 
     def __init__(self, rows: list[Row], plan: ExtractionPlan) -> None:
         self._rows = rows
-        self._extractor = RowExtractor(plan)
+        self._process = LoneProcess(plan)
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, str]:
-        outcome = self._extractor.extract(self._rows[int(item["id"])])
+        outcome = self._process.extract(self._rows[int(item["id"])])
         return {"outcome": json.dumps(asdict(outcome))}

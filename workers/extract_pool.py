@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 
 from pipelines.extraction import ExtractionPlan, Outcome, RowExtractor
 from pipelines.labelled import Row
@@ -38,7 +39,9 @@ def extract_here(rows: Sequence[Row], plan: ExtractionPlan, num_processes: int) 
         try:
             yield from _in_pool(waiting, running, plan, min(num_processes, len(waiting)))
         except BrokenProcessPool:
-            yield from _one_by_one(deque(running.values()), plan)
+            with closing(LoneProcess(plan)) as process:
+                for row in running.values():
+                    yield process.extract(row)
 
 
 def _in_pool(
@@ -64,19 +67,36 @@ def _in_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_by_one(waiting: deque[Row], plan: ExtractionPlan) -> Iterator[Outcome]:
-    """Whoever is alone when the process dies has killed it."""
-    reason = f"extract: its process died, or hung for more than {plan.deadline_s + GRACE_S:g} s"
-    while waiting:
-        with _pool(plan, 1) as pool:
-            is_alive = True
-            while waiting and is_alive:
-                row = waiting.popleft()
-                try:
-                    yield pool.submit(_extract, row).result()
-                except BrokenProcessPool:
-                    is_alive = False
-                    yield Outcome(row.line, reason=reason)
+class LoneProcess:
+    """A process that has one row at a time: whoever is in it when it dies has killed it, and the next row gets another.
+
+    Args:
+        plan: What to do.
+    """
+
+    def __init__(self, plan: ExtractionPlan) -> None:
+        self._plan = plan
+        self._pool: ProcessPoolExecutor | None = None
+
+    def extract(self, row: Row) -> Outcome:
+        """Extract a row.
+
+        Raises:
+            OSError: The sample can't be written.
+        """
+        self._pool = self._pool or _pool(self._plan, 1)
+        try:
+            return self._pool.submit(_extract, row).result()
+        except BrokenProcessPool:
+            self.close()
+            limit_s = self._plan.deadline_s + GRACE_S
+            return Outcome(row.line, reason=f"extract: its process died, or hung for more than {limit_s:g} s")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
 
 def _pool(plan: ExtractionPlan, num_processes: int) -> ProcessPoolExecutor:
