@@ -6,10 +6,8 @@ features. Does not know how many run at a time.
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from pipelines.labelled import Row
 from pipelines.media import MediaConfig
 from pipelines.prepare import DEFAULT_EXTRACTORS, Preparer, extractor_contract
 from pipelines.segment import IncomingSegment, Segment, Transcript
+from pipelines.videos import check_unchanged
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class RowExtractor:
     def _key(self, row: Row) -> str:
         words = row.transcript
         spoken = words.model_dump(mode="json") if isinstance(words, Transcript) else words
-        decides = [_file_sha256(row.path), row.start_s, row.end_s, spoken, row.language, self._contract_json]
+        decides = [row.video.sha256, row.start_s, row.end_s, spoken, row.language, self._contract_json]
         return hashlib.sha256(json.dumps(decides, ensure_ascii=False).encode()).hexdigest()[:40]
 
     def _kept(self, key: str) -> StoredSample | None:
@@ -111,6 +110,7 @@ class RowExtractor:
             return None  # not there, or damaged: it is made anew
 
     def _features(self, row: Row) -> dict[str, FloatArray]:
+        check_unchanged(row.path, row.video)
         piece = excerpt(row.path, row.start_s, row.end_s, self._plan.media)
         segment = Segment(
             stream_id="manifest",
@@ -126,20 +126,3 @@ def _with_lead(media: MediaConfig) -> MediaConfig:
     """Limits on what is decoded: a stretch, and as much again from the key frame before it."""
     doubled = {"max_duration_s": 2 * media.max_duration_s, "max_frames": 2 * media.max_frames}
     return media.model_copy(update=doubled)
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise SegmentError("fetch", "is a folder, pipe, socket or device; name a regular file")
-        return _sha256(path, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise SegmentError("fetch", f"{error.strerror}: mend the path, or put the video there") from None
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:  # noqa: ARG001 - a changed file is read again
-    """Of the file, read once for all its rows."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

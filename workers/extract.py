@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from rich.table import Table
 from hctdmg.contract import Alignment, FeatureContract
 from hctdmg.data.dataset import SPLITS
 from hctdmg.data.own import Example, FeatureSet, forget_features, save_features
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, SegmentError
 from pipelines.extraction import ExtractionPlan, Outcome
-from pipelines.labelled import BadRow, Labelled, read_labelled
+from pipelines.labelled import BadRow, Labelled, Video, read_labelled
 from pipelines.labels import LEAST, MOST
+from pipelines.videos import identified, read_video
 from workers.config import Settings
 from workers.counting import counting
 from workers.extract_pool import extract_here
@@ -67,8 +69,9 @@ def extract(request: Request) -> int:
     """
     begun_s = time.monotonic()
     settings = Settings()
-    manifest = read_labelled(request.manifest, request.seed)
+    manifest = read_labelled(request.manifest)
     _make_folder(request.out)
+    manifest = identified(manifest, _videos(request, manifest), request.seed)
     plan = ExtractionPlan(
         request.out.resolve(), request.alignment, settings.media, settings.flow.segment_deadline_s
     )
@@ -103,6 +106,27 @@ def _make_folder(folder: Path) -> None:
         raise ConfigError(f"--out {folder}: can't be written; give another folder")
 
 
+def _videos(request: Request, manifest: Labelled) -> dict[Path, Video | SegmentError]:
+    """What is at each path; read here and not beside the extraction, which has little time for each row."""
+    paths = list(dict.fromkeys(row.path for row in manifest.rows))
+    videos = dict[Path, Video | SegmentError]()
+    with (
+        counting("reading videos", len(paths)) as count,
+        ThreadPoolExecutor(request.num_processes or len(os.sched_getaffinity(0))) as threads,
+    ):
+        for path, found in zip(paths, threads.map(_video, paths), strict=True):
+            videos[path] = found
+            count()
+    return videos
+
+
+def _video(path: Path) -> Video | SegmentError:
+    try:
+        return read_video(path)
+    except SegmentError as error:
+        return error
+
+
 def _outcomes(request: Request, manifest: Labelled, plan: ExtractionPlan) -> dict[int, Outcome]:
     """Each row's, by its line."""
     rows = {row.line: row for row in manifest.rows}
@@ -118,7 +142,7 @@ def _outcomes(request: Request, manifest: Labelled, plan: ExtractionPlan) -> dic
 
 
 def _extracted(request: Request, manifest: Labelled, plan: ExtractionPlan) -> Iterator[Outcome]:
-    if request.address is None:
+    if request.address is None or not manifest.rows:
         num_processes = request.num_processes or len(os.sched_getaffinity(0))
         return extract_here(manifest.rows, plan, num_processes)
     with working("connecting"):

@@ -1,11 +1,14 @@
 """`hctdmg extract` goes on, whoever is killed or hangs on the way."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -15,12 +18,13 @@ from hctdmg.data.errors import DataError
 from hctdmg.data.own import SAMPLES, load_features
 from hctdmg.data.read import read_dataset
 from pipelines.extraction import ExtractionPlan
-from pipelines.labelled import read_labelled
+from pipelines.labelled import Row, read_labelled
 from pipelines.media import MediaConfig
+from pipelines.videos import identified, read_video
 from tests.extraction import contents, lines_of, many_rows, write_manifest
 from workers.cli import run
 from workers.clips import Clip
-from workers.extract_pool import extract_here
+from workers.extract_pool import LoneProcess, extract_here
 
 MEDIA = MediaConfig()
 
@@ -35,6 +39,11 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
     while not condition():
         assert time.monotonic() < until_s, "it did not come to pass"
         time.sleep(0.02)
+
+
+def extractors(process: psutil.Process) -> list[psutil.Process]:
+    """Those that a process has started."""
+    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def num_samples(out: Path) -> int:
@@ -91,21 +100,58 @@ def test_a_process_that_dies_takes_no_row_with_it(tmp_path: Path, clips: list[Cl
     out = tmp_path / "out"
     process = start(["extract", str(manifest), "--out", str(out), "--jobs", "2"])
     wait_for(lambda: num_samples(out) >= 2)
-    workers = [
-        child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
-    ]
-    workers[0].kill()
+    extractors(psutil.Process(process.pid))[0].kill()
     assert process.wait(240) == 0
     assert [one.id for one in load_features(out).examples] == [
         f"{path}#{start_s}-{end_s}" for path, start_s, end_s, *_ in rows
     ]
 
 
+def planned(folder: Path, clips: list[Clip], num: int) -> tuple[ExtractionPlan, tuple[Row, ...]]:
+    """Rows of the first clip or of several, and how they would be extracted."""
+    manifest = read_labelled(write_manifest(folder / "m.csv", many_rows(clips, num)))
+    videos = {row.path: read_video(row.path) for row in manifest.rows}
+    return ExtractionPlan(folder / "out", "unaligned", MEDIA, 60.0), identified(manifest, videos, 0).rows
+
+
 def test_rows_in_which_the_process_hangs_are_given_up(tmp_path: Path, clips: list[Clip]) -> None:
-    manifest = write_manifest(tmp_path / "m.csv", many_rows(clips, 3)[:2])
-    rows = read_labelled(manifest, 0).rows
+    plan, rows = planned(tmp_path, clips, 2)
     # The alarm rings 10 s after the deadline: here at once.
-    plan = ExtractionPlan(tmp_path / "out", "unaligned", MEDIA, deadline_s=-9.999)
-    outcomes = sorted(extract_here(rows, plan, 2), key=lambda one: one.line)
+    hasty = dataclasses.replace(plan, deadline_s=-9.999)
+    outcomes = sorted(extract_here(rows, hasty, 2), key=lambda one: one.line)
     assert [one.line for one in outcomes] == [2, 3]
     assert {one.reason for one in outcomes} == {"extract: its process died, or hung for more than 0.001 s"}
+
+
+def test_no_time_of_a_row_goes_by_while_its_video_is_read_whole(tmp_path: Path, clips: list[Clip]) -> None:
+    """A recording of hours is not read again beside the alarm: what is kept of it is taken without any look at it."""
+    plan, rows = planned(tmp_path, clips, 1)
+    copy = tmp_path / "long.mp4"
+    copy.write_bytes(rows[0].path.read_bytes())
+    row = dataclasses.replace(rows[0], path=copy, video=read_video(copy))
+    with closing(LoneProcess(plan)) as process:
+        first = process.extract(row)
+        copy.unlink()
+        again = process.extract(row)
+        missing = process.extract(dataclasses.replace(row, start_s=1.0))
+        copy.write_bytes(b"another")
+        changed = process.extract(dataclasses.replace(row, start_s=1.0))
+    assert first.stored == again.stored is not None
+    assert (first.is_reused, again.is_reused) == (False, True)
+    assert missing.reason == "fetch: No such file or directory: mend the path, or put the video there"
+    assert changed.reason == "fetch: has changed since the extraction began: extract again"
+
+
+def test_a_row_that_kills_its_process_is_told_and_the_next_has_another(
+    tmp_path: Path, clips: list[Clip]
+) -> None:
+    """What every actor on a cluster does; whether the process is killed or hangs, its row is the one that is told."""
+    plan, rows = planned(tmp_path, clips, 3)
+    with closing(LoneProcess(plan)) as process, ThreadPoolExecutor(1) as thread:
+        assert process.extract(rows[0]).reason is None
+        (child,) = extractors(psutil.Process())
+        child.suspend()
+        killed = thread.submit(process.extract, rows[1])
+        child.kill()
+        assert killed.result(120).reason == "extract: its process died, or hung for more than 70 s"
+        assert process.extract(rows[2]).reason is None
