@@ -28,6 +28,7 @@ from pipelines.videos import identified, read_video
 from workers.config import Settings
 from workers.counting import counting
 from workers.extract_pool import extract_here
+from workers.folders import make_folder
 from workers.output import EXIT_USER, note, print_json, working
 
 REPORT = "report.json"
@@ -70,7 +71,7 @@ def extract(request: Request) -> int:
     begun_s = time.monotonic()
     settings = Settings()
     manifest = read_labelled(request.manifest)
-    _make_folder(request.out)
+    make_folder(request.out)
     manifest = identified(manifest, _videos(request, manifest), request.seed)
     plan = ExtractionPlan(
         request.out.resolve(), request.alignment, settings.media, settings.flow.segment_deadline_s
@@ -95,15 +96,6 @@ def extract(request: Request) -> int:
     else:
         _show(request, manifest, features, report)
     return EXIT_USER if skipped else 0
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {folder}: {error.strerror}; give a folder that can be written") from None
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"--out {folder}: can't be written; give another folder")
 
 
 def _videos(request: Request, manifest: Labelled) -> dict[Path, Video | SegmentError]:

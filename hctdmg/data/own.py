@@ -208,6 +208,8 @@ def _read_split(folder: Path, features: FeatureSet, split: str) -> Split:
     widths = {name: one.width for name, one in features.contract.modalities.items()}
     examples = [example for example in features.examples if example.split == split]
     num_labels = max(1, len(features.label_names)) if features.task == "binary" else 1
+    for example in examples:
+        _check_steps(folder, example)
     padded, masks = {}, {}
     for name, width in widths.items():
         steps_N = np.array([example.stored.num_steps[name] for example in examples], np.int64)
@@ -224,6 +226,14 @@ def _read_split(folder: Path, features: FeatureSet, split: str) -> Split:
             padded[name][row, : len(arrays[name])] = arrays[name]
     labels_NK = np.array([example.labels for example in examples], np.float32).reshape(-1, num_labels)
     return Split(padded, masks, labels_NK, tuple(example.id for example in examples))
+
+
+def _check_steps(folder: Path, example: Example) -> None:
+    """See that a file has the steps that are said, by its size alone: whoever lies must not have memory taken."""
+    path = _sample_path(folder, example.stored.key)
+    num_bytes = 4 * sum(example.stored.num_steps.values())  # of one feature each
+    if path.is_file() and num_bytes > path.stat().st_size:
+        raise DataError(f"{path}: is too short for the steps that {FEATURES} says it has: extract again")
 
 
 def _check(folder: Path, features: FeatureSet) -> None:

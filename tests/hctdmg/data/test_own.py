@@ -185,6 +185,7 @@ def test_a_sample_that_was_replaced_by_another_extraction_is_refused(tmp_path: P
         (lambda value: value["examples"][0]["stored"].update(key="../../x"), "is no key of a sample"),
         (lambda value: value["contract"]["modalities"]["audio"].update(width=9), "are needed: extract into"),
         (lambda value: value["examples"][0]["stored"]["num_steps"].update(text=-1), "0 or more"),
+        (lambda value: value["examples"][0]["stored"]["num_steps"].update(text=10**12), "is too short for"),
     ],
 )
 def test_a_description_that_says_something_else_is_refused_in_one_line(
