@@ -1,12 +1,13 @@
 """One labelled stretch of video into one sample of features, by the code that serves.
 
-A sample's file is named after all that decides its numbers: the video's bytes, the stretch, the words, the extractors.
-So what is already there is taken as it is after a check, whatever else has changed in the manifest. Knows rows and
-features. Does not know how many run at a time.
+A sample's file is named after all that decides its numbers: the video's bytes, the stretch, the words, the extractors
+and the packages that they compute with. So what is already there is taken as it is after a check, whatever else has
+changed in the manifest. Knows rows and features. Does not know how many run at a time.
 """
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,14 @@ from pipelines.media import MediaConfig
 from pipelines.prepare import DEFAULT_EXTRACTORS, Preparer, extractor_contract
 from pipelines.segment import IncomingSegment, Segment, Transcript
 from pipelines.videos import check_unchanged
+
+PACKAGES = ("hctdmg", "av", "numpy", "opencv-python-headless")
+"""What decides the numbers beside the versions that the contract holds."""
+
+
+def versions() -> dict[str, str]:
+    """Of those packages, as they are installed here."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class RowExtractor:
         contract = plan.contract
         self._plan = plan
         self._preparer = Preparer(contract, _with_lead(plan.media))
-        self._contract_json = json.dumps(dataclasses.asdict(contract), sort_keys=True)
+        self._made_by = [dataclasses.asdict(contract), versions()]
         self._widths = {name: one.width for name, one in contract.modalities.items()}
 
     def extract(self, row: Row) -> Outcome:
@@ -100,8 +109,9 @@ class RowExtractor:
     def _key(self, row: Row) -> str:
         words = row.transcript
         spoken = words.model_dump(mode="json") if isinstance(words, Transcript) else words
-        decides = [row.video.sha256, row.start_s, row.end_s, spoken, row.language, self._contract_json]
-        return hashlib.sha256(json.dumps(decides, ensure_ascii=False).encode()).hexdigest()[:40]
+        decides = [row.video.sha256, row.start_s, row.end_s, spoken, row.language, self._made_by]
+        text = json.dumps(decides, ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def _kept(self, key: str) -> StoredSample | None:
         try:

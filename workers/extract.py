@@ -3,7 +3,6 @@
 Knows the order of the steps and what is told of them. Does not know how rows are read, cut or extracted.
 """
 
-import importlib.metadata
 import json
 import os
 import time
@@ -21,7 +20,7 @@ from hctdmg.contract import Alignment, FeatureContract
 from hctdmg.data.dataset import SPLITS
 from hctdmg.data.own import Example, FeatureSet, forget_features, save_features
 from pipelines.errors import ConfigError, SegmentError
-from pipelines.extraction import ExtractionPlan, Outcome
+from pipelines.extraction import ExtractionPlan, Outcome, versions
 from pipelines.labelled import BadRow, Labelled, Video, read_labelled
 from pipelines.labels import LEAST, MOST
 from pipelines.videos import identified, read_video
@@ -32,8 +31,6 @@ from workers.folders import make_folder
 from workers.output import EXIT_USER, note, print_json, working
 
 REPORT = "report.json"
-PACKAGES = ("hctdmg", "av", "numpy", "opencv-python-headless")
-"""What decides the numbers beside the versions that the contract holds."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,7 @@ def _feature_set(
         "manifest": request.manifest.name,
         "manifest_sha256": manifest.sha256,
         "split_seed": request.seed if manifest.is_split_here else None,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
     }
     return FeatureSet(
         contract,
