@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 from hctdmg.data.own import SAMPLES, load_features, load_sample
+from pipelines.extraction import ExtractionPlan
+from pipelines.labelled import Row, read_labelled
+from pipelines.media import MediaConfig
+from pipelines.videos import identified, read_video
 from workers.clips import Clip
 
 HEADER = ("path", "start_s", "end_s", "transcript", "label", "split")
@@ -44,3 +48,12 @@ def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def contents(out: Path) -> dict[str, bytes]:
     files = (out / "features.json", *(out / SAMPLES).iterdir())
     return {path.name: path.read_bytes() for path in files if not path.name.startswith(".")}
+
+
+def planned(folder: Path, clips: list[Clip], num: int) -> tuple[ExtractionPlan, tuple[Row, ...]]:
+    """Rows of the first clip or of several, and how they would be extracted."""
+    manifest = read_labelled(write_manifest(folder / "m.csv", many_rows(clips, num)))
+    videos = {row.path: read_video(row.path) for row in manifest.rows}
+    return ExtractionPlan(folder / "out", "unaligned", MediaConfig(), 60.0), identified(
+        manifest, videos, 0
+    ).rows

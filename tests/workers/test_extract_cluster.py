@@ -1,12 +1,14 @@
 """`hctdmg extract` on a real Ray cluster."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from tests.extraction import contents, lines_of, many_rows, write_manifest
+from tests.extraction import contents, lines_of, many_rows, planned, write_manifest
 from workers.cli import run
 from workers.clips import Clip
+from workers.extract_cluster import extract_on_cluster
 
 
 @pytest.mark.e2e
@@ -23,6 +25,16 @@ def test_a_ray_cluster_makes_the_same_files(
     assert lines[-1]["skipped"][0]["reason"].startswith("fetch: No such file")
     assert run([*arguments, str(tmp_path / "here"), "--jobs", "2"]) == 2
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+
+
+@pytest.mark.e2e
+def test_rows_that_hang_on_a_cluster_are_given_up(tmp_path: Path, clips: list[Clip]) -> None:
+    plan, rows = planned(tmp_path, clips, 3)
+    # The alarm rings 10 s after the deadline: here at once.
+    hasty = dataclasses.replace(plan, deadline_s=-9.999)
+    outcomes = sorted(extract_on_cluster(rows, hasty, 1, "local"), key=lambda one: one.line)
+    assert [one.line for one in outcomes] == [2, 3, 4]
+    assert {one.reason for one in outcomes} == {"extract: its process died, or hung for more than 0.001 s"}
 
 
 @pytest.mark.e2e

@@ -17,16 +17,11 @@ import pytest
 from hctdmg.data.errors import DataError
 from hctdmg.data.own import SAMPLES, load_features
 from hctdmg.data.read import read_dataset
-from pipelines.extraction import ExtractionPlan
-from pipelines.labelled import Row, read_labelled
-from pipelines.media import MediaConfig
-from pipelines.videos import identified, read_video
-from tests.extraction import contents, lines_of, many_rows, write_manifest
+from pipelines.videos import read_video
+from tests.extraction import contents, lines_of, many_rows, planned, write_manifest
 from workers.cli import run
 from workers.clips import Clip
 from workers.extract_pool import LoneProcess, extract_here
-
-MEDIA = MediaConfig()
 
 
 def start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -105,13 +100,6 @@ def test_a_process_that_dies_takes_no_row_with_it(tmp_path: Path, clips: list[Cl
     assert [one.id for one in load_features(out).examples] == [
         f"{path}#{start_s}-{end_s}" for path, start_s, end_s, *_ in rows
     ]
-
-
-def planned(folder: Path, clips: list[Clip], num: int) -> tuple[ExtractionPlan, tuple[Row, ...]]:
-    """Rows of the first clip or of several, and how they would be extracted."""
-    manifest = read_labelled(write_manifest(folder / "m.csv", many_rows(clips, num)))
-    videos = {row.path: read_video(row.path) for row in manifest.rows}
-    return ExtractionPlan(folder / "out", "unaligned", MEDIA, 60.0), identified(manifest, videos, 0).rows
 
 
 def test_rows_in_which_the_process_hangs_are_given_up(tmp_path: Path, clips: list[Clip]) -> None:
