@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import ConfigError, SegmentError
-from pipelines.labelled import Labelled, read_labelled
+from pipelines.labelled import Labelled, Video, read_labelled
 from pipelines.videos import check_unchanged, identified, read_video
 
 HEADER = "path,start_s,end_s,transcript,label"
@@ -16,13 +16,13 @@ def identify(folder: Path, lines: list[str], header: str = HEADER, seed: int = 0
     path = folder / "labels.csv"
     path.write_text("\n".join([header, *lines]) + "\n")
     manifest = read_labelled(path)
-    videos = {}
+    videos = dict[Path, Video | SegmentError]()
     for row in manifest.rows:
         try:
             videos[row.path] = read_video(row.path)
         except SegmentError as error:
-            videos[row.path] = error  # type: ignore[assignment]
-    return identified(manifest, videos, seed)  # type: ignore[arg-type]
+            videos[row.path] = error
+    return identified(manifest, videos, seed)
 
 
 def write_videos(folder: Path, num: int) -> None:
