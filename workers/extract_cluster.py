@@ -14,7 +14,7 @@ from pipelines.errors import ConfigError
 from pipelines.extraction import ExtractionPlan, Outcome
 from pipelines.labelled import Row
 from workers.extract_pool import LoneProcess
-from workers.ray_start import start_ray
+from workers.ray_start import join_cluster, stop_ray
 
 BLOCK_ROWS = 8
 """Rows that a process takes at a time: some seconds of work, which is how fine progress is."""
@@ -37,20 +37,15 @@ def extract_on_cluster(
     Raises:
         ConfigError: Ray Data is not installed, or there is no cluster.
     """
-    import ray
-
     try:
-        import ray.data
+        import ray.data  # noqa: F401 - whether it is there
     except ImportError as error:
         raise ConfigError(f"--address needs Ray Data ({error}): install hctdmg[cluster]") from None
-    try:
-        start_ray(address, relay_logs=False)
-    except ConnectionError as error:
-        raise ConfigError(f"--address {address}: no Ray cluster answers there ({error})") from None
+    join_cluster(address)
     try:
         yield from _extract(rows, plan, num_processes)
     finally:
-        ray.shutdown()
+        stop_ray()
 
 
 def _extract(rows: Sequence[Row], plan: ExtractionPlan, num_processes: int | None) -> Iterator[Outcome]:

@@ -3,7 +3,6 @@
 Knows where the application runs. Does not know why a consumer halts.
 """
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,10 +13,8 @@ from pipelines.errors import ConfigError
 from workers.config_file import ConfigFile
 from workers.consumer import Status
 from workers.output import EXIT_FAILURE, note, print_json, print_line
-from workers.ray_start import start_ray, stop_ray
+from workers.ray_start import join_cluster, stop_ray
 from workers.run import Application
-
-REACH_TIMEOUT_S = 3.0
 
 
 def show_status(config: ConfigFile, address: str | None, as_json: bool) -> int:
@@ -84,12 +81,7 @@ def _progress(status: Status) -> str:
 @contextmanager
 def _connected(config: ConfigFile, address: str | None) -> Iterator[Application]:
     where = address or "auto"
-    _check_reachable(where)
-    try:
-        start_ray(where, relay_logs=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"no Ray cluster at {where!r} ({reason:.200}): give its --address") from None
+    join_cluster(where)
     try:
         application = Application(config.application["name"], config.settings.flow.drain_timeout_s)
         running = list(serve.status().applications)
@@ -101,14 +93,3 @@ def _connected(config: ConfigFile, address: str | None) -> Iterator[Application]
         yield application
     finally:
         stop_ray()
-
-
-def _check_reachable(address: str) -> None:
-    """Make a plain connection: at a wrong address Ray would end this process, with a page of text."""
-    host, _, port = address.rpartition(":")
-    if "://" in address or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"no Ray cluster at {address!r} ({error}): give its --address") from None

@@ -24,6 +24,8 @@ from workers.telemetry import OURS
 MIN_CPUS = 2
 """Ray counts cores to place replicas, it does not reserve any: the shipped config needs two."""
 
+REACH_TIMEOUT_S = 3.0
+
 OUR_LINE = re.compile(rf"^\S+ \S+ [A-Z]+ ({'|'.join(OURS)}|kafka)[. ]")
 """As `workers.telemetry` formats them."""
 
@@ -56,6 +58,31 @@ def start_ray(address: str | None, relay_logs: bool, metrics_port: int | None = 
         options["_metrics_export_port"] = metrics_port
     # "local", or it would join a cluster that runs on this machine or that RAY_ADDRESS names.
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **options)
+
+
+def join_cluster(address: str) -> None:
+    """Connect to a cluster that runs, or start one here for "local".
+
+    Raises:
+        ConfigError: There is none at the address.
+    """
+    _check_reachable(address)
+    try:
+        start_ray(address, relay_logs=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"no Ray cluster at {address!r} ({reason:.200}): give its --address") from None
+
+
+def _check_reachable(address: str) -> None:
+    """Make a plain connection: at a wrong address Ray would end this process, with a page of text."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"no Ray cluster at {address!r} ({error}): give its --address") from None
 
 
 def stop_ray() -> None:

@@ -1,6 +1,7 @@
 """What an experiment's records say, as JSON, pictures, one HTML page and Markdown. Knows findings, not measurements."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +96,10 @@ def _page(experiment: Experiment, records: Sequence[Record], findings: Findings)
             Section("Findings", tables=findings.tables, pictures=findings.pictures),
             Section(
                 "Configuration",
-                ("All data are made from these parameters and the seed.",),
+                (
+                    "All data are made from these parameters and the seed.",
+                    f"SHA-256 of the records' numbers: {digest(records)}",
+                ),
                 (
                     settings_table(first.parameters),
                     settings_table(first.versions, "Versions of the first run"),
@@ -104,6 +108,12 @@ def _page(experiment: Experiment, records: Sequence[Record], findings: Findings)
             Section("Runs", tables=(runs,)),
         ),
     )
+
+
+def digest(records: Sequence[Record]) -> str:
+    """Of what the findings rest on: runs, parameters and metrics, not seconds or versions."""
+    content = [[one.experiment, one.variant, one.seed, one.parameters, one.metrics] for one in records]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _as_json(table: Table) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_sound_that_lies_far_from_its_pictures_in_the_file_is_found(
         tracks = {track.index: out.add_stream_from_template(track) for track in clip.streams}
         packets = [packet for packet in clip.demux() if packet.size]
         is_late = {track.index: sound_late_s * (track.type == "audio") for track in clip.streams}
-        packets.sort(key=lambda packet: float(packet.dts * packet.time_base) + is_late[packet.stream_index])  # type: ignore[operator]
+        packets.sort(key=lambda packet: float(packet.dts * packet.time_base) + is_late[packet.stream_index])
         for packet in packets:
             packet.stream = tracks[packet.stream_index]
             out.mux_one(packet)

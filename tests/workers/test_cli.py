@@ -20,6 +20,7 @@ COMMANDS = (
     ["dlq"],
     ["dlq", "list"],
     ["dlq", "replay"],
+    ["experiment"],
     ["data", "describe"],
     ["train"],
     ["evaluate"],

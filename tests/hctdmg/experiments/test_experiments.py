@@ -13,7 +13,7 @@ from hctdmg.experiments.harness import execute, plan
 from hctdmg.experiments.incongruity import incongruity_in
 from hctdmg.experiments.record import find_record
 from hctdmg.experiments.registry import EXPERIMENTS
-from hctdmg.experiments.report import markdown, read_records, write_report
+from hctdmg.experiments.report import digest, markdown, read_records, write_report
 from hctdmg.experiments.setup import FULL, QUICK
 from tests.hctdmg.data import files
 
@@ -25,6 +25,7 @@ def run_quick(experiment: Experiment, folder: Path, seeds: tuple[int, ...] = (0,
     assert all(math.isfinite(value) for one in records for value in one.metrics.values())
     findings = write_report(folder, experiment, records)
     page = (folder / f"{experiment.name}.html").read_text()
+    assert digest(records) in page
     assert "<script" not in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     for number in range(1, len(findings.pictures) + 1):
