@@ -6,6 +6,9 @@ from typing import Literal
 GateKind = Literal["modality", "sample"]
 """Where the gate's weights come from: a parameter of each modality, or the mean of its samples' scores."""
 
+COUNTS = ("dim", "num_heads", "num_layers_stage1", "num_layers_stage2", "num_layers_self")
+DROPOUTS = ("input_dropout", "attention_dropout", "residual_dropout", "output_dropout")
+
 
 @dataclass(frozen=True)
 class ModalityConfig:
@@ -69,6 +72,12 @@ class ModelConfig:
         names = [modality.name for modality in self.modalities]
         if len(names) < 2 or len(set(names)) != len(names):
             raise ValueError(f"modalities are {names}: at least two with different names are needed")
+        for name in COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name in DROPOUTS:
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be from 0 to below 1")
         if self.dim % self.num_heads or self.dim % 2:
             raise ValueError(
                 f"dim is {self.dim}: it must be even and divisible by num_heads = {self.num_heads}"

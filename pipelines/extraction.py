@@ -1,15 +1,14 @@
 """One labelled stretch of video into one sample of features, by the code that serves.
 
-A sample's file is named after all that decides its numbers: the video's bytes, the stretch, the words, the extractors.
-So what is already there is taken as it is after a check, whatever else has changed in the manifest. Knows rows and
-features. Does not know how many run at a time.
+A sample's file is named after all that decides its numbers: the video's bytes, the stretch, the words, the extractors
+and the packages that they compute with. So what is already there is taken as it is after a check, whatever else has
+changed in the manifest. Knows rows and features. Does not know how many run at a time.
 """
 
 import dataclasses
-import functools
 import hashlib
+import importlib.metadata
 import json
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +23,19 @@ from pipelines.labelled import Row
 from pipelines.media import MediaConfig
 from pipelines.prepare import DEFAULT_EXTRACTORS, Preparer, extractor_contract
 from pipelines.segment import IncomingSegment, Segment, Transcript
+from pipelines.videos import check_unchanged
+
+PACKAGES = ("hctdmg", "av", "numpy", "opencv-python-headless")
+"""What decides the numbers beside the versions that the contract holds."""
+
+
+def versions() -> dict[str, str]:
+    """Of those packages, as they are installed here."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExtractionPlan:
     """All that whoever extracts must know, whichever process it is in.
 
     Attributes:
@@ -69,14 +77,14 @@ class RowExtractor:
     """The extractors, loaded.
 
     Args:
-        recipe: What to do.
+        plan: What to do.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        contract = recipe.contract
-        self._recipe = recipe
-        self._preparer = Preparer(contract, _with_lead(recipe.media))
-        self._contract_json = json.dumps(dataclasses.asdict(contract), sort_keys=True)
+    def __init__(self, plan: ExtractionPlan) -> None:
+        contract = plan.contract
+        self._plan = plan
+        self._preparer = Preparer(contract, _with_lead(plan.media))
+        self._made_by = [dataclasses.asdict(contract), versions()]
         self._widths = {name: one.width for name, one in contract.modalities.items()}
 
     def extract(self, row: Row) -> Outcome:
@@ -93,7 +101,7 @@ class RowExtractor:
             return Outcome(row.line, reason=str(error))
         except Exception as error:  # noqa: BLE001 - one odd video must not end the work on all others
             return Outcome(row.line, reason=f"extract: unexpected {type(error).__name__}: {error}"[:500])
-        stored = kept or save_sample(self._recipe.folder, key, features or {})
+        stored = kept or save_sample(self._plan.folder, key, features or {})
         if not any(stored.num_steps.values()):
             return Outcome(row.line, reason="extract: nothing to learn from: no words, no sound and no face")
         return Outcome(row.line, stored, is_reused=kept is not None)
@@ -101,24 +109,26 @@ class RowExtractor:
     def _key(self, row: Row) -> str:
         words = row.transcript
         spoken = words.model_dump(mode="json") if isinstance(words, Transcript) else words
-        decides = [_file_sha256(row.path), row.start_s, row.end_s, spoken, row.language, self._contract_json]
-        return hashlib.sha256(json.dumps(decides, ensure_ascii=False).encode()).hexdigest()[:40]
+        decides = [row.video.sha256, row.start_s, row.end_s, spoken, row.language, self._made_by]
+        text = json.dumps(decides, ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def _kept(self, key: str) -> StoredSample | None:
         try:
-            return load_sample(self._recipe.folder, key, self._widths)[1]
+            return load_sample(self._plan.folder, key, self._widths)[1]
         except DataError:
             return None  # not there, or damaged: it is made anew
 
     def _features(self, row: Row) -> dict[str, FloatArray]:
-        piece = excerpt(row.path, row.start_s, row.end_s, self._recipe.media)
+        check_unchanged(row.path, row.video)
+        piece = excerpt(row.path, row.start_s, row.end_s, self._plan.media)
         segment = Segment(
             stream_id="manifest",
             segment_id=f"manifest/{row.line}",
             transcript=row.transcript,
             language=row.language,
         )
-        deadline = Deadline.after(self._recipe.deadline_s)
+        deadline = Deadline.after(self._plan.deadline_s)
         return self._preparer.prepare(IncomingSegment(segment, piece.data), deadline, piece.span).features
 
 
@@ -126,20 +136,3 @@ def _with_lead(media: MediaConfig) -> MediaConfig:
     """Limits on what is decoded: a stretch, and as much again from the key frame before it."""
     doubled = {"max_duration_s": 2 * media.max_duration_s, "max_frames": 2 * media.max_frames}
     return media.model_copy(update=doubled)
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise SegmentError("fetch", "is a folder, pipe, socket or device; name a regular file")
-        return _sha256(path, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise SegmentError("fetch", f"{error.strerror}: mend the path, or put the video there") from None
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:  # noqa: ARG001 - a changed file is read again
-    """Of the file, read once for all its rows."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,8 @@
     talks/monday.mp4,12.5,16.0,"I love it, really.",1.8,train
 
 What is wrong with the whole file is an error; a line that is wrong is kept with its number, beside the good ones.
-Knows text and numbers. Does not open any video. The split and the kind of label: `pipelines.labels`.
+Knows text and numbers. Does not open any video: that, and the split where no column says it, is `pipelines.videos`. The
+kind of label: `pipelines.labels`.
 """
 
 import csv
@@ -13,14 +14,14 @@ import hashlib
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from hctdmg.data.dataset import SPLITS, SplitName, Task
+from hctdmg.data.dataset import SplitName, Task
 from pipelines.errors import ConfigError
-from pipelines.labels import LabelError, Labelling, find_labelling, read_split, split_by_video
+from pipelines.labels import LabelError, Labelling, find_labelling, read_split
 from pipelines.segment import MAX_STREAM_S, Segment, Transcript
 
 REQUIRED = ("path", "start_s", "end_s", "transcript")
@@ -29,6 +30,25 @@ LABEL = "label"
 
 MAX_FIELD_CHARACTERS = 2**20
 """More than a transcript with the times of its words needs; a quote that is never closed would swallow the file."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A file that was read whole.
+
+    Attributes:
+        sha256: Of its bytes.
+        num_bytes: Its size.
+        changed_ns: When it was last changed, since 1970.
+    """
+
+    sha256: str
+    num_bytes: int
+    changed_ns: int
+
+
+NOT_READ = Video("", -1, -1)
+"""Like no file."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,8 @@ class Row:
         transcript: What is said in it; times of words count from its start.
         language: BCP 47 tag; None for English or not known.
         labels: As `hctdmg.data.dataset.Split.labels_NK` has them.
-        split: "train", "valid" or "test".
+        split: "train", "valid" or "test"; "train" until it is dealt.
+        video: What is at the path.
     """
 
     line: int
@@ -56,6 +77,7 @@ class Row:
     language: str | None
     labels: tuple[float, ...]
     split: SplitName
+    video: Video = NOT_READ
 
 
 @dataclass(frozen=True)
@@ -84,7 +106,7 @@ class Labelled:
         task: What a label is.
         label_names: Names of the classes; empty for regression.
         warnings: What is odd about the whole.
-        is_split_here: Whether the splits were dealt here, because no column says them.
+        is_split_here: Whether the splits are to be dealt, because no column says them.
     """
 
     sha256: str
@@ -96,12 +118,11 @@ class Labelled:
     is_split_here: bool
 
 
-def read_labelled(path: Path, seed: int) -> Labelled:
+def read_labelled(path: Path) -> Labelled:
     """Read a manifest.
 
     Args:
         path: UTF-8, with or without a byte order mark, any line ends. Paths in it are relative to its folder.
-        seed: Of the split, where there is no column for it.
 
     Raises:
         ConfigError: The file can't be read, a column is missing, it has no line or no good one.
@@ -130,10 +151,7 @@ def read_labelled(path: Path, seed: int) -> Labelled:
             f"{path}: none of its {len(bad)} lines can be used; line {bad[0].line}: {bad[0].reason}"
         )
     is_split_here = "split" not in header
-    if is_split_here:
-        splits = split_by_video([row.path for row in rows], seed)
-        rows = [replace(row, split=splits[row.path]) for row in rows]
-    warnings = (*ignored, *labelling.warnings, *_split_warnings(rows))
+    warnings = (*ignored, *labelling.warnings)
     sha256 = hashlib.sha256(data).hexdigest()
     return Labelled(sha256, tuple(rows), tuple(bad), labelling.task, labelling.names, warnings, is_split_here)
 
@@ -258,15 +276,3 @@ def _spoken(values: Mapping[str, str]) -> tuple[Transcript | str | None, str | N
         problem = error.errors(include_url=False, include_input=False)[0]
         raise LabelError(f"transcript or language: {problem['msg']}") from None
     return checked.transcript, checked.language
-
-
-def _split_warnings(rows: list[Row]) -> Iterator[str]:
-    for split in SPLITS:
-        if not any(row.split == split for row in rows):
-            yield f"no line is in split {split!r}, which training or its evaluation needs"
-    splits: dict[Path, set[str]] = {}
-    for row in rows:
-        splits.setdefault(row.path, set()).add(row.split)
-    num_shared = sum(len(found) > 1 for found in splits.values())
-    if num_shared:
-        yield f"{num_shared} videos have lines in more than one split: who is heard in training is heard in the test"

@@ -7,23 +7,27 @@
 Knows cells of a table. Does not know files.
 """
 
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from hctdmg.data.dataset import SPLITS, SplitName, Task
+from hctdmg.data.dataset import CMU_RANGE, SPLITS, SplitName, Task
 from pipelines.errors import ConfigError
 
 LABEL = "label"
 PREFIX = "label_"
-LEAST, MOST = -3.0, 3.0
+LEAST, MOST = CMU_RANGE
 """CMU's scale, which the affect event has."""
 MAX_CLASSES = 100
 """More kinds of affect than anybody tells apart; more names are a column of something else."""
+FEW_ROWS = 5
+"""Of a class that can be learned: fewer are more often a slip than a class."""
+NEARLY = 0.7
+"""Share of equal letters from which a name may be another one misspelt: "hapy" and "happy" have 0.89."""
 VALID_SHARE, TEST_SHARE = 0.15, 0.15
 
 
@@ -107,17 +111,17 @@ def read_split(text: str) -> SplitName:
     return cast("SplitName", text)
 
 
-def split_by_video(paths: Sequence[Path], seed: int) -> dict[Path, SplitName]:
+def split_by_video(digests: Sequence[str], seed: int) -> dict[str, SplitName]:
     """Deal videos to the splits, never parts of one: 15 % to "valid", 15 % to "test", at least one to each.
 
     Args:
-        paths: Of the lines; a video may come several times.
+        digests: Of the lines' videos; a video may come several times.
         seed: Equal seeds and videos give equal splits, whatever the order of the lines.
 
     Raises:
         ConfigError: Fewer than three videos.
     """
-    videos = sorted(set(paths))
+    videos = sorted(set(digests))
     if len(videos) < 3:
         raise ConfigError(
             f"{len(videos)} videos can't be dealt to train, valid and test: add videos, or a column 'split'"
@@ -125,11 +129,27 @@ def split_by_video(paths: Sequence[Path], seed: int) -> dict[Path, SplitName]:
     order = np.random.default_rng(seed).permutation(len(videos))
     num_valid = max(1, round(VALID_SHARE * len(videos)))
     num_test = max(1, round(TEST_SHARE * len(videos)))
-    dealt: dict[Path, SplitName] = {}
+    dealt: dict[str, SplitName] = {}
     for place, index in enumerate(order):
         is_valid, is_test = place < num_valid, place < num_valid + num_test
         dealt[videos[index]] = "valid" if is_valid else "test" if is_test else "train"
     return dealt
+
+
+def class_warnings(names: Sequence[str], num_rows: Mapping[str, int]) -> Iterator[str]:
+    """What looks like a slip of the pen, or can't be learned.
+
+    Args:
+        names: Of all classes.
+        num_rows: Of those that are in the training split.
+    """
+    for name in names:
+        num = num_rows.get(name, 0)
+        if num >= FEW_ROWS:
+            continue
+        near = difflib.get_close_matches(name, [other for other in names if other != name], 1, NEARLY)
+        hint = f"; is it {near[0]!r}?" if near else ""
+        yield f"class {name!r} has {num} lines in split 'train', too few to be learned{hint}"
 
 
 def _one_column(texts: Sequence[str]) -> Labelling:

@@ -16,6 +16,7 @@ from hctdmg.training.evaluate import Evaluation, Judged, as_json, evaluate_split
 from hctdmg.training.page import write_page
 from hctdmg.training.report import SCORE_COLUMNS, evaluation_page, flag_rows, score_table
 from hctdmg.training.versions import versions
+from workers.folders import make_folder
 from workers.output import note, print_json, working
 from workers.train import read_source
 
@@ -45,9 +46,12 @@ def evaluate(request: Request) -> int:
     """Run the command.
 
     Raises:
+        ConfigError: There is no room for the report.
         CheckpointError: The checkpoint can't be read or does not fit the data.
         DataError: The data can't be read or has nothing to score.
     """
+    if request.out is not None:
+        make_folder(request.out)
     judged = load_judged(request.checkpoint)
     data = read_source(request.source)
     with working("scoring"):

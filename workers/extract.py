@@ -3,12 +3,12 @@
 Knows the order of the steps and what is told of them. Does not know how rows are read, cut or extracted.
 """
 
-import importlib.metadata
 import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,19 @@ from rich.table import Table
 
 from hctdmg.contract import Alignment, FeatureContract
 from hctdmg.data.dataset import SPLITS
-from hctdmg.data.own import Example, FeatureSet, save_features
-from pipelines.errors import ConfigError
-from pipelines.extraction import Outcome, Recipe
-from pipelines.labelled import BadRow, Labelled, read_labelled
+from hctdmg.data.own import Example, FeatureSet, forget_features, save_features
+from pipelines.errors import ConfigError, SegmentError
+from pipelines.extraction import ExtractionPlan, Outcome, versions
+from pipelines.labelled import BadRow, Labelled, Video, read_labelled
 from pipelines.labels import LEAST, MOST
+from pipelines.videos import identified, read_video
 from workers.config import Settings
 from workers.counting import counting
 from workers.extract_pool import extract_here
+from workers.folders import make_folder
 from workers.output import EXIT_USER, note, print_json, working
 
 REPORT = "report.json"
-PACKAGES = ("hctdmg", "av", "numpy", "opencv-python-headless")
-"""What decides the numbers beside the versions that the contract holds."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,19 @@ def extract(request: Request) -> int:
     """
     begun_s = time.monotonic()
     settings = Settings()
-    manifest = read_labelled(request.manifest, request.seed)
-    _make_folder(request.out)
-    recipe = Recipe(
+    manifest = read_labelled(request.manifest)
+    make_folder(request.out)
+    manifest = identified(manifest, _videos(request, manifest), request.seed)
+    plan = ExtractionPlan(
         request.out.resolve(), request.alignment, settings.media, settings.flow.segment_deadline_s
     )
-    contract = recipe.contract  # here, so that what can't be loaded is one error, not one of each process
+    contract = plan.contract  # here, so that what can't be loaded is one error, not one of each process
+    forget_features(request.out)
     for warning in manifest.warnings:
         note(f"warning: {warning}")
     for row in manifest.bad:
         _tell(request, row.line, row.path, "skipped", row.reason)
-    outcomes = _outcomes(request, manifest, recipe)
+    outcomes = _outcomes(request, manifest, plan)
     features = _feature_set(request, manifest, contract, outcomes)
     skipped = _skipped(manifest, outcomes)
     report = _report(request, manifest, outcomes, features, skipped, time.monotonic() - begun_s)
@@ -93,21 +95,33 @@ def extract(request: Request) -> int:
     return EXIT_USER if skipped else 0
 
 
-def _make_folder(folder: Path) -> None:
+def _videos(request: Request, manifest: Labelled) -> dict[Path, Video | SegmentError]:
+    """What is at each path; read here and not beside the extraction, which has little time for each row."""
+    paths = list(dict.fromkeys(row.path for row in manifest.rows))
+    videos = dict[Path, Video | SegmentError]()
+    with (
+        counting("reading videos", len(paths)) as count,
+        ThreadPoolExecutor(request.num_processes or len(os.sched_getaffinity(0))) as threads,
+    ):
+        for path, found in zip(paths, threads.map(_video, paths), strict=True):
+            videos[path] = found
+            count()
+    return videos
+
+
+def _video(path: Path) -> Video | SegmentError:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {folder}: {error.strerror}; give a folder that can be written") from None
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"--out {folder}: can't be written; give another folder")
+        return read_video(path)
+    except SegmentError as error:
+        return error
 
 
-def _outcomes(request: Request, manifest: Labelled, recipe: Recipe) -> dict[int, Outcome]:
+def _outcomes(request: Request, manifest: Labelled, plan: ExtractionPlan) -> dict[int, Outcome]:
     """Each row's, by its line."""
     rows = {row.line: row for row in manifest.rows}
     outcomes = {}
     with counting("extracting rows", len(rows)) as count:
-        for outcome in _extracted(request, manifest, recipe):
+        for outcome in _extracted(request, manifest, plan):
             outcomes[outcome.line] = outcome
             row = rows[outcome.line]
             status = "skipped" if outcome.stored is None else "reused" if outcome.is_reused else "extracted"
@@ -116,14 +130,14 @@ def _outcomes(request: Request, manifest: Labelled, recipe: Recipe) -> dict[int,
     return outcomes
 
 
-def _extracted(request: Request, manifest: Labelled, recipe: Recipe) -> Iterator[Outcome]:
-    if request.address is None:
+def _extracted(request: Request, manifest: Labelled, plan: ExtractionPlan) -> Iterator[Outcome]:
+    if request.address is None or not manifest.rows:
         num_processes = request.num_processes or len(os.sched_getaffinity(0))
-        return extract_here(manifest.rows, recipe, num_processes)
+        return extract_here(manifest.rows, plan, num_processes)
     with working("connecting"):
         from workers.extract_cluster import extract_on_cluster  # late: Ray takes a second
 
-    return extract_on_cluster(manifest.rows, recipe, request.num_processes, request.address)
+    return extract_on_cluster(manifest.rows, plan, request.num_processes, request.address)
 
 
 def _tell(request: Request, line: int, name: str, status: str, reason: str | None) -> None:
@@ -145,7 +159,7 @@ def _feature_set(
         "manifest": request.manifest.name,
         "manifest_sha256": manifest.sha256,
         "split_seed": request.seed if manifest.is_split_here else None,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
     }
     return FeatureSet(
         contract,

@@ -11,8 +11,9 @@ from typing import Any
 
 from hctdmg.data.own import StoredSample
 from pipelines.errors import ConfigError
-from pipelines.extraction import Outcome, Recipe, RowExtractor
+from pipelines.extraction import ExtractionPlan, Outcome
 from pipelines.labelled import Row
+from workers.extract_pool import LoneProcess
 from workers.ray_start import join_cluster, stop_ray
 
 BLOCK_ROWS = 8
@@ -20,13 +21,13 @@ BLOCK_ROWS = 8
 
 
 def extract_on_cluster(
-    rows: Sequence[Row], recipe: Recipe, num_processes: int | None, address: str
+    rows: Sequence[Row], plan: ExtractionPlan, num_processes: int | None, address: str
 ) -> Iterator[Outcome]:
     """Extract rows on all nodes.
 
     Args:
         rows: Any number.
-        recipe: What to do.
+        plan: What to do.
         num_processes: At most so many at a time, a core each; None takes all cores.
         address: Of the cluster; "local" starts one here for as long as this takes.
 
@@ -42,12 +43,12 @@ def extract_on_cluster(
         raise ConfigError(f"--address needs Ray Data ({error}): install hctdmg[cluster]") from None
     join_cluster(address)
     try:
-        yield from _extract(rows, recipe, num_processes)
+        yield from _extract(rows, plan, num_processes)
     finally:
         stop_ray()
 
 
-def _extract(rows: Sequence[Row], recipe: Recipe, num_processes: int | None) -> Iterator[Outcome]:
+def _extract(rows: Sequence[Row], plan: ExtractionPlan, num_processes: int | None) -> Iterator[Outcome]:
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -58,7 +59,7 @@ def _extract(rows: Sequence[Row], recipe: Recipe, num_processes: int | None) -> 
     indices = ray.data.range(len(rows), override_num_blocks=num_blocks)
     outcomes = indices.map(
         _Extractor,
-        fn_constructor_args=(list(rows), recipe),
+        fn_constructor_args=(list(rows), plan),
         concurrency=(1, min(num_processes or num_cpus, num_cpus, num_blocks)),
         num_cpus=1,
     )
@@ -69,12 +70,12 @@ def _extract(rows: Sequence[Row], recipe: Recipe, num_processes: int | None) -> 
 
 
 class _Extractor:
-    """One process on some node."""
+    """An actor on some node, with a process of its own that a video may kill: Ray would try an actor again for ever."""
 
-    def __init__(self, rows: list[Row], recipe: Recipe) -> None:
+    def __init__(self, rows: list[Row], plan: ExtractionPlan) -> None:
         self._rows = rows
-        self._extractor = RowExtractor(recipe)
+        self._process = LoneProcess(plan)
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, str]:
-        outcome = self._extractor.extract(self._rows[int(item["id"])])
+        outcome = self._process.extract(self._rows[int(item["id"])])
         return {"outcome": json.dumps(asdict(outcome))}

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 
-from pipelines.extraction import Outcome, Recipe, RowExtractor
+from pipelines.extraction import ExtractionPlan, Outcome, RowExtractor
 from pipelines.labelled import Row
 
 GRACE_S = 10.0
@@ -23,7 +24,7 @@ AHEAD = 2
 """Rows handed out for each process, so that none waits for the next."""
 
 
-def extract_here(rows: Sequence[Row], recipe: Recipe, num_processes: int) -> Iterator[Outcome]:
+def extract_here(rows: Sequence[Row], plan: ExtractionPlan, num_processes: int) -> Iterator[Outcome]:
     """Extract rows, several at a time.
 
     Yields:
@@ -36,16 +37,18 @@ def extract_here(rows: Sequence[Row], recipe: Recipe, num_processes: int) -> Ite
     while waiting:
         running: dict[Future[Outcome], Row] = {}
         try:
-            yield from _in_pool(waiting, running, recipe, min(num_processes, len(waiting)))
+            yield from _in_pool(waiting, running, plan, min(num_processes, len(waiting)))
         except BrokenProcessPool:
-            yield from _one_by_one(deque(running.values()), recipe)
+            with closing(LoneProcess(plan)) as process:
+                for row in running.values():
+                    yield process.extract(row)
 
 
 def _in_pool(
-    waiting: deque[Row], running: dict[Future[Outcome], Row], recipe: Recipe, num_processes: int
+    waiting: deque[Row], running: dict[Future[Outcome], Row], plan: ExtractionPlan, num_processes: int
 ) -> Iterator[Outcome]:
     """Until nothing waits, or a process died; then `running` holds what was under way."""
-    pool = _pool(recipe, num_processes)
+    pool = _pool(plan, num_processes)
     try:
         while waiting or running:
             while waiting and len(running) < AHEAD * num_processes:
@@ -64,38 +67,55 @@ def _in_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_by_one(waiting: deque[Row], recipe: Recipe) -> Iterator[Outcome]:
-    """Whoever is alone when the process dies has killed it."""
-    reason = f"extract: its process died, or hung for more than {recipe.deadline_s + GRACE_S:g} s"
-    while waiting:
-        with _pool(recipe, 1) as pool:
-            is_alive = True
-            while waiting and is_alive:
-                row = waiting.popleft()
-                try:
-                    yield pool.submit(_extract, row).result()
-                except BrokenProcessPool:
-                    is_alive = False
-                    yield Outcome(row.line, reason=reason)
+class LoneProcess:
+    """A process that has one row at a time: whoever is in it when it dies has killed it, and the next row gets another.
+
+    Args:
+        plan: What to do.
+    """
+
+    def __init__(self, plan: ExtractionPlan) -> None:
+        self._plan = plan
+        self._pool: ProcessPoolExecutor | None = None
+
+    def extract(self, row: Row) -> Outcome:
+        """Extract a row.
+
+        Raises:
+            OSError: The sample can't be written.
+        """
+        self._pool = self._pool or _pool(self._plan, 1)
+        try:
+            return self._pool.submit(_extract, row).result()
+        except BrokenProcessPool:
+            self.close()
+            limit_s = self._plan.deadline_s + GRACE_S
+            return Outcome(row.line, reason=f"extract: its process died, or hung for more than {limit_s:g} s")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
 
-def _pool(recipe: Recipe, num_processes: int) -> ProcessPoolExecutor:
+def _pool(plan: ExtractionPlan, num_processes: int) -> ProcessPoolExecutor:
     # Not forked: libraries with threads of their own would be copied in the middle of their work.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(num_processes, context, initializer=_start, initargs=(recipe,))
+    return ProcessPoolExecutor(num_processes, context, initializer=_start, initargs=(plan,))
 
 
 _extractor: RowExtractor
 _timeout_s: float
 
 
-def _start(recipe: Recipe) -> None:
+def _start(plan: ExtractionPlan) -> None:
     """Load what each process needs, once."""
     global _extractor, _timeout_s
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _extractor, _timeout_s = RowExtractor(recipe), recipe.deadline_s + GRACE_S
+    _extractor, _timeout_s = RowExtractor(plan), plan.deadline_s + GRACE_S
 
 
 def _follow_parent() -> None:

@@ -19,6 +19,8 @@ EXIT_FAILURE = 1
 EXIT_USER = 2
 EXIT_HALTED = 3
 """`hctdmg run`: dead letters past a cap have halted it."""
+EXTRAS = {"h5py": "train", "jinja2": "train", "scipy": "train", "sklearn": "train"}
+"""Packages that commands import, by the extra that holds them; others say it themselves."""
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
 
@@ -93,5 +95,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return EXIT_USER, str(error)
     if isinstance(error, HctDmgError | TrainingError):
         return EXIT_FAILURE, str(error)
+    if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get((error.name or "").split(".")[0])):
+        return EXIT_USER, f"this needs {error.name}: pip install 'hctdmg[{extra}]'"
     hint = "" if debugging() else "; run it again with HCTDMG_DEBUG=1 for the traceback"
     return EXIT_FAILURE, f"{type(error).__name__}: {error}{hint}"

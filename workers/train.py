@@ -22,6 +22,7 @@ from hctdmg.training.fit_state import FitEpoch
 from hctdmg.training.recipe import Recipe, make_recipe
 from hctdmg.training.run import CHECKPOINT, Run, train_run
 from pipelines.errors import ConfigError
+from workers.folders import make_folder
 from workers.output import note, print_json, print_line
 
 SYNTHETIC = "synthetic"
@@ -60,12 +61,13 @@ def train(request: Request) -> int:
     """Run the command.
 
     Raises:
-        ConfigError: The data is nowhere, or a setting has no value.
+        ConfigError: The data is nowhere, a setting has no value, or there is no room for the run.
         DataError: The data can't be read.
         TrainingError: It can't be trained.
     """
     data = read_source(request.source)
     recipe = make_recipe(request.model, request.preset, parse_settings(request.settings), data)
+    make_folder(request.out)
     note(f"{request.source}: {data.name}, {data.task}; {recipe.model}, preset {recipe.preset}")
     with _reporting(recipe, request.as_json) as report:
         run = train_run(

@@ -27,6 +27,9 @@ Bools = npt.NDArray[np.bool_]
 SplitName = Literal["train", "valid", "test"]
 SPLITS = ("train", "valid", "test")
 
+CMU_RANGE = (-3.0, 3.0)
+"""Of sentiment in CMU's data sets, in which checkpoints and events speak."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -85,7 +88,7 @@ class Dataset:
     splits: Mapping[str, Split]
     task: Task
     label_names: tuple[str, ...] = ()
-    label_range: tuple[float, float] = (-3.0, 3.0)
+    label_range: tuple[float, float] = CMU_RANGE
     warnings: tuple[str, ...] = ()
     contract: FeatureContract | None = None
 
@@ -117,3 +120,22 @@ def check_widths(splits: Mapping[str, Split]) -> None:
     for split, found in widths.items():
         if found != widths["train"]:
             raise DataError(f"{split} has widths {found}, train has {widths['train']}: all splits must agree")
+
+
+def check_labels(data: Dataset) -> Dataset:
+    """The same data set, a regression's labels being within their scale; stretched to another they would be far off.
+
+    Raises:
+        DataError: One is not.
+    """
+    if data.task != "regression":
+        return data
+    low, high = data.label_range
+    for split, one in data.splits.items():
+        for name, label in {"labels": one.labels_NK, **one.unimodal}.items():
+            for row in np.argwhere((label < low) | (label > high))[:1]:
+                raise DataError(
+                    f"{split}, {name}: sample {one.ids[row[0]]} has {label[tuple(row)]:g}, the scale is from {low:g} "
+                    f"to {high:g}: bring labels to that scale"
+                )
+    return data

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from hctdmg.data.dataset import Dataset, Floats, check_splits, check_widths
+from hctdmg.data.dataset import CMU_RANGE, Dataset, Floats, Split, check_splits, check_widths
 from hctdmg.data.errors import DataError
 from hctdmg.data.padding import make_split
 
 MODALITIES = ("text", "audio", "vision")
 UNIMODAL = {"text": "regression_labels_T", "audio": "regression_labels_A", "vision": "regression_labels_V"}
 SIMS_RANGE = (-1.0, 1.0)
-CMU_RANGE = (-3.0, 3.0)
 
 
 def is_mmsa(content: Mapping[str, Any]) -> bool:
@@ -51,9 +50,18 @@ def read_mmsa(content: Mapping[str, Any]) -> Dataset:
             unimodal=_unimodal(split, fields, len(labels_NK)),
         )
     check_widths(splits)
-    has_unimodal = bool(splits["train"].unimodal)
-    label_range = SIMS_RANGE if has_unimodal else CMU_RANGE
+    label_range = SIMS_RANGE if _is_sims(splits) else CMU_RANGE
     return Dataset("mmsa", splits, "regression", (), label_range, tuple(warnings))
+
+
+def _is_sims(splits: Mapping[str, Split]) -> bool:
+    """Whether every modality has labels, and none is beyond CH-SIMS's scale: others label modalities on CMU's."""
+    low, high = SIMS_RANGE
+    return all(split.unimodal for split in splits.values()) and not any(
+        (label < low).any() or (label > high).any()
+        for split in splits.values()
+        for label in (split.labels_NK, *split.unimodal.values())
+    )
 
 
 def _lengths(split: str, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@
     DIR/samples/<key>.safetensors    (T, D) of each modality, by a key that whoever extracts chooses
 
 Every file appears whole or not at all, and says of itself what it must hold, so that an extraction can be killed at any
-time and go on. `features.json` is written last: a folder without it is not complete. No pickle. Knows files and arrays.
-Does not know videos or extractors.
+time and go on. `features.json` is removed first and written last: a folder without it is not complete. No pickle.
+Knows files and arrays. Does not know videos or extractors.
 """
 
 import dataclasses
@@ -144,6 +144,11 @@ def save_features(folder: Path, features: FeatureSet) -> None:
     _write_whole(folder / FEATURES, text.encode() + b"\n")
 
 
+def forget_features(folder: Path) -> None:
+    """Remove `features.json`, before samples are added or replaced: until it is written anew nothing can be read."""
+    (folder / FEATURES).unlink(missing_ok=True)
+
+
 def load_features(folder: Path) -> FeatureSet:
     """Read `features.json` alone.
 
@@ -203,6 +208,8 @@ def _read_split(folder: Path, features: FeatureSet, split: str) -> Split:
     widths = {name: one.width for name, one in features.contract.modalities.items()}
     examples = [example for example in features.examples if example.split == split]
     num_labels = max(1, len(features.label_names)) if features.task == "binary" else 1
+    for example in examples:
+        _check_steps(folder, example)
     padded, masks = {}, {}
     for name, width in widths.items():
         steps_N = np.array([example.stored.num_steps[name] for example in examples], np.int64)
@@ -221,6 +228,14 @@ def _read_split(folder: Path, features: FeatureSet, split: str) -> Split:
     return Split(padded, masks, labels_NK, tuple(example.id for example in examples))
 
 
+def _check_steps(folder: Path, example: Example) -> None:
+    """See that a file has the steps that are said, by its size alone: whoever lies must not have memory taken."""
+    path = _sample_path(folder, example.stored.key)
+    num_bytes = 4 * sum(example.stored.num_steps.values())  # of one feature each
+    if path.is_file() and num_bytes > path.stat().st_size:
+        raise DataError(f"{path}: is too short for the steps that {FEATURES} says it has: extract again")
+
+
 def _check(folder: Path, features: FeatureSet) -> None:
     num_labels = len(features.label_names) if features.task == "binary" else 1
     names = set(features.contract.modalities)
@@ -235,8 +250,8 @@ def _check(folder: Path, features: FeatureSet) -> None:
             raise DataError(
                 f"{folder / FEATURES}: sample {example.id}: there is no class {example.labels[0]:g}"
             )
-    if len(features.label_range) != 2:
-        raise DataError(f"{folder / FEATURES}: label_range must be two numbers")
+    if len(features.label_range) != 2 or features.label_range[0] >= features.label_range[1]:
+        raise DataError(f"{folder / FEATURES}: label_range must be two numbers, the least first")
 
 
 def _sample_path(folder: Path, key: str) -> Path:

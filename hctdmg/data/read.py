@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hctdmg.data.dataset import Dataset
+from hctdmg.data.dataset import Dataset, check_labels
 from hctdmg.data.errors import DataError
 from hctdmg.data.mfn import is_mfn, read_mfn
 from hctdmg.data.mmsa import is_mmsa, read_mmsa
@@ -32,9 +32,9 @@ def read_dataset(path: Path) -> Dataset:
     """
     if path.is_dir():
         if is_own(path):
-            return read_own(path)
+            return _checked(path, read_own(path))
         if is_mfn(path):
-            return _named(path, read_mfn, path)
+            return _checked(path, _named(path, read_mfn, path))
         raise DataError(
             f"{path}: holds neither features.json nor X_train.h5: give a folder that `hctdmg extract` filled, one of "
             "MFN's files, or a pickle"
@@ -43,7 +43,7 @@ def read_dataset(path: Path) -> Dataset:
     if isinstance(content, Mapping):
         for is_format, read in PICKLES.values():
             if is_format(content):
-                return _named(path, read, content)
+                return _checked(path, _named(path, read, content))
     raise DataError(f"{path}: is none of the known formats ({', '.join(PICKLES)}, mfn): see docs/data.md")
 
 
@@ -52,3 +52,7 @@ def _named(path: Path, read: Callable[[Content], Dataset], content: Content) -> 
         return read(content)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _checked(path: Path, data: Dataset) -> Dataset:
+    return _named(path, check_labels, data)

@@ -4,9 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from hctdmg.data.dataset import Dataset, Floats, Split
-
-CMU_RANGE = (-3.0, 3.0)
+from hctdmg.data.dataset import CMU_RANGE, Dataset, Floats, Split
 
 
 def on_cmu_scale(data: Dataset) -> Dataset:

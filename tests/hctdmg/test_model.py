@@ -224,6 +224,11 @@ def test_features_are_standardised_inside_the_model() -> None:
         ({"modalities": (ModalityConfig("text", 3), ModalityConfig("text", 4))}, "different names"),
         ({"num_heads": 7}, "divisible by num_heads = 7"),
         ({"labels": ("happy",)}, "at least two, or none"),
+        ({"dim": 0}, "dim is 0: it must be at least 1"),
+        ({"num_heads": -8}, "num_heads is -8: it must be at least 1"),
+        ({"num_layers_self": -3}, "num_layers_self is -3: it must be at least 1"),
+        ({"attention_dropout": 1.5}, r"attention_dropout is 1\.5: it must be from 0 to below 1"),
+        ({"output_dropout": float("nan")}, "output_dropout is nan"),
     ],
 )
 def test_a_shape_that_can_not_be_built_is_refused(change: dict[str, object], message: str) -> None:

@@ -14,10 +14,10 @@ from pipelines.segment import Transcript
 HEADER = "path,start_s,end_s,transcript,label,split\n"
 
 
-def read(folder: Path, text: str | bytes, seed: int = 0) -> Labelled:
+def read(folder: Path, text: str | bytes) -> Labelled:
     path = folder / "labels.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_labelled(path, seed)
+    return read_labelled(path)
 
 
 def test_good_lines_are_read_whatever_wrote_the_file(tmp_path: Path) -> None:
@@ -99,7 +99,6 @@ def test_a_bad_line_is_kept_apart_with_its_number_and_reason(tmp_path: Path, lin
         ("path,start_s,end_s,transcript,label_sad\na,0,1,x,1\n", "at least two of the form label_NAME"),
         ("path,start_s,end_s,transcript,labels\na,0,1,x,1\n", "column 'labels': give one column 'label'"),
         ("path,start_s,end_s,transcript,label\na,0,1,x,sad\nb,0,1,x,sad\n", "holds 1 different names"),
-        ("path,start_s,end_s,transcript,label\na,0,1,x,1\nb,0,1,x,2\n", "2 videos can't be dealt .*'split'"),
         (HEADER + 'a,0,1,"x,1,train\n', "line 2 is no CSV: .*close its quotes"),
         (HEADER.encode() + b"a,0,1,\xe4,1,train\n", "line 2 is no UTF-8"),
         (HEADER + "a,1,0,x,1,train\n", "none of its 1 lines can be used; line 2: end_s"),
@@ -130,16 +129,12 @@ def test_one_mark_in_every_line_is_a_class_and_any_others_are_yes_or_no(tmp_path
     assert several.warnings == ("2 lines have no emotion or several: each is yes or no by itself",)
 
 
-def test_what_is_odd_is_a_warning(tmp_path: Path) -> None:
+def test_a_column_that_means_nothing_is_a_warning(tmp_path: Path) -> None:
     found = read(
         tmp_path,
         "path,start_s,end_s,transcript,label,split,annotator\na,0,1,x,1,train,me\na,1,2,x,1,test,me\n",
     )
-    assert found.warnings == (
-        "columns that mean nothing here are ignored: annotator",
-        "no line is in split 'valid', which training or its evaluation needs",
-        "1 videos have lines in more than one split: who is heard in training is heard in the test",
-    )
+    assert found.warnings == ("columns that mean nothing here are ignored: annotator",)
 
 
 @settings(max_examples=60)
@@ -151,18 +146,9 @@ def test_what_is_odd_is_a_warning(tmp_path: Path) -> None:
 def test_a_video_is_never_divided_and_the_order_of_lines_does_not_matter(
     lines: list[int], seed: int, shuffled: object
 ) -> None:
-    paths = [Path(f"/v{number}") for number in lines]
-    dealt = split_by_video(paths, seed)
-    assert set(dealt) == set(paths)
+    digests = [f"{number:x}" for number in lines]
+    dealt = split_by_video(digests, seed)
+    assert set(dealt) == set(digests)
     assert set(dealt.values()) == {"train", "valid", "test"}
-    shuffled.shuffle(paths)  # type: ignore[attr-defined]
-    assert split_by_video(paths, seed) == dealt
-
-
-def test_another_seed_is_another_split(tmp_path: Path) -> None:
-    text = HEADER.replace(",split", "") + "".join(
-        f"{n}.mp4,{k},{k + 1},x,1\n" for n in range(20) for k in range(3)
-    )
-    splits = [[row.split for row in read(tmp_path, text, seed).rows] for seed in (0, 0, 1)]
-    assert splits[0] == splits[1] != splits[2]
-    assert [splits[0].count(name) for name in ("train", "valid", "test")] == [42, 9, 9]
+    shuffled.shuffle(digests)  # type: ignore[attr-defined]
+    assert split_by_video(digests, seed) == dealt

@@ -1,50 +1,28 @@
-"""`hctdmg extract` on real videos: the features that serving would have, whatever happens on the way."""
+"""`hctdmg extract` on real videos: the features that serving would have."""
 
 import dataclasses
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
-from csv import writer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from hctdmg.contract import FeatureContract
-from hctdmg.data.own import SAMPLES, load_features, load_sample
+from hctdmg.data.own import load_features
 from hctdmg.data.read import read_dataset
 from pipelines.deadline import Deadline
 from pipelines.errors import ConfigError
-from pipelines.extraction import Recipe
-from pipelines.labelled import read_labelled
 from pipelines.media import MediaConfig
 from pipelines.prepare import DEFAULT_EXTRACTORS, Preparer, extractor_contract
 from pipelines.submission import submissions
 from tests.clips import Audio, Video, write_clip
+from tests.extraction import Cells, features_of, lines_of, write_manifest
 from workers.cli import run
-from workers.clips import SCRIPTS, Clip, draw_clips
-from workers.extract_pool import extract_here
+from workers.clips import Clip
 
-HEADER = ("path", "start_s", "end_s", "transcript", "label", "split")
 MEDIA = MediaConfig()
-Cells = Sequence[object]
-
-
-def write_manifest(path: Path, rows: Sequence[Cells]) -> Path:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer(file).writerows([HEADER, *rows])
-    return path
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
-    return list(draw_clips(tmp_path_factory.mktemp("clips"), SCRIPTS))
 
 
 def served(path: Path, segment_s: float, transcript: Any) -> list[dict[str, np.ndarray]]:
@@ -54,16 +32,6 @@ def served(path: Path, segment_s: float, transcript: Any) -> list[dict[str, np.n
         preparer.prepare(piece.incoming, Deadline.after(60)).features
         for piece in submissions(path, "s", segment_s, transcript, MEDIA)
     ]
-
-
-def features_of(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    found = load_features(folder)
-    widths = {name: one.width for name, one in found.contract.modalities.items()}
-    return {one.id: load_sample(folder, one.stored.key, widths)[0] for one in found.examples}
-
-
-def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_features_are_bit_for_bit_those_of_serving(
@@ -101,7 +69,7 @@ def test_features_are_bit_for_bit_those_of_serving(
 
 
 def test_a_stretch_that_begins_between_key_frames_is_that_of_a_file_that_begins_there(
-    clips: list[Clip], tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     """The same pictures and sound as a clip of their own, without loss; steps of sound meet other parts of a wave."""
     noise = [("crf", "0"), ("preset", "ultrafast")]
@@ -119,7 +87,6 @@ def test_a_stretch_that_begins_between_key_frames_is_that_of_a_file_that_begins_
     assert len(second["audio"]) == len(first["audio"]) - 2
     # The tone is steady, so what is 0.2 s later is the same but for the borders, where windows see silence.
     assert np.allclose(first["audio"][4:18, :40], second["audio"][2:16, :40], atol=0.05)
-    assert clips
 
 
 def broken_files(folder: Path) -> None:
@@ -214,91 +181,6 @@ def test_a_manifest_that_gives_nothing_is_the_users_mistake(
     assert not (tmp_path / "out" / "features.json").exists()
 
 
-def many_rows(clips: list[Clip], num: int) -> list[tuple[Path, float, float, str, int, str]]:
-    """Short stretches, each of its own."""
-    splits = ("train", "valid", "test")
-    return [
-        (clips[n % 4].path, round(0.1 * n, 1), round(0.1 * n + 2, 1), "one two", n % 3, splits[n % 3])
-        for n in range(num)
-    ]
-
-
-def start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    code = "from workers.cli import main; main()"
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], start_new_session=True)
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
-    until_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until_s, "it did not come to pass"
-        time.sleep(0.02)
-
-
-def num_samples(out: Path) -> int:
-    return len(list((out / SAMPLES).glob("*.safetensors")))
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    files = (out / "features.json", *(out / SAMPLES).iterdir())
-    return {path.name: path.read_bytes() for path in files if not path.name.startswith(".")}
-
-
-def test_a_run_that_was_killed_goes_on_to_the_same_files(
-    tmp_path: Path, clips: list[Clip], capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = many_rows(clips, 12)
-    manifest = write_manifest(tmp_path / "m.csv", rows)
-    out = tmp_path / "killed"
-    process = start(["extract", str(manifest), "--out", str(out), "--jobs", "2"])
-    wait_for(lambda: num_samples(out) >= 3 or process.poll() is not None)
-    family = psutil.Process(process.pid).children(recursive=True)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert len(family) >= 2
-    _, alive = psutil.wait_procs(family, timeout=60)
-    assert not alive, "what it started outlives it"
-    num_done = num_samples(out)
-    assert 3 <= num_done < len(rows)
-    assert not (out / "features.json").exists()
-    damaged = next(iter((out / SAMPLES).glob("*.safetensors")))
-    data = damaged.read_bytes()
-    damaged.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-
-    assert run(["extract", str(manifest), "--out", str(out), "--jobs", "2", "--json"]) == 0
-    last = lines_of(capsys)[-1]
-    assert (last["num_reused"], last["num_extracted"]) == (num_done - 1, len(rows) - num_done + 1)
-    assert run(["extract", str(manifest), "--out", str(tmp_path / "fresh"), "--jobs", "1"]) == 0
-    assert contents(out) == contents(tmp_path / "fresh")
-    assert len(contents(out)) == len(rows) + 1
-
-
-def test_a_process_that_dies_takes_no_row_with_it(tmp_path: Path, clips: list[Clip]) -> None:
-    rows = many_rows(clips, 8)
-    manifest = write_manifest(tmp_path / "m.csv", rows)
-    out = tmp_path / "out"
-    process = start(["extract", str(manifest), "--out", str(out), "--jobs", "2"])
-    wait_for(lambda: num_samples(out) >= 2)
-    workers = [
-        child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
-    ]
-    workers[0].kill()
-    assert process.wait(240) == 0
-    assert [one.id for one in load_features(out).examples] == [
-        f"{path}#{start_s}-{end_s}" for path, start_s, end_s, *_ in rows
-    ]
-
-
-def test_rows_in_which_the_process_hangs_are_given_up(tmp_path: Path, clips: list[Clip]) -> None:
-    manifest = write_manifest(tmp_path / "m.csv", many_rows(clips, 3)[:2])
-    rows = read_labelled(manifest, 0).rows
-    # The alarm rings 10 s after the deadline: here at once.
-    recipe = Recipe(tmp_path / "out", "unaligned", MEDIA, deadline_s=-9.999)
-    outcomes = sorted(extract_here(rows, recipe, 2), key=lambda one: one.line)
-    assert [one.line for one in outcomes] == [2, 3]
-    assert {one.reason for one in outcomes} == {"extract: its process died, or hung for more than 0.001 s"}
-
-
 def test_words_are_the_steps_when_asked_for(tmp_path: Path, clips: list[Clip]) -> None:
     manifest = write_manifest(tmp_path / "m.csv", [(clips[0].path, 0, 5, "I love this", 2, "train")])
     for alignment in ("word", "unaligned"):
@@ -320,29 +202,3 @@ def test_an_extractor_that_makes_other_numbers_is_refused_in_one_line() -> None:
         Preparer(FeatureContract({**ours.modalities, "audio": audio}, "unaligned"), MEDIA)
     assert "audio.version: '2' != '1'" in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.e2e
-def test_a_ray_cluster_makes_the_same_files(
-    tmp_path: Path, clips: list[Clip], capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = [*many_rows(clips, 10), ("missing.mp4", "", "", "x", 0, "train")]
-    manifest = write_manifest(tmp_path / "m.csv", rows)
-    arguments = ["extract", str(manifest), "--json", "--out"]
-    assert run([*arguments, str(tmp_path / "ray"), "--address", "local"]) == 2
-    lines = lines_of(capsys)
-    assert sorted(line["line"] for line in lines[:-1]) == list(range(2, 13))
-    assert lines[-1]["num_extracted"] == 10
-    assert lines[-1]["skipped"][0]["reason"].startswith("fetch: No such file")
-    assert run([*arguments, str(tmp_path / "here"), "--jobs", "2"]) == 2
-    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
-
-
-def test_a_cluster_that_is_not_there_is_one_line(
-    tmp_path: Path, clips: list[Clip], capsys: pytest.CaptureFixture[str]
-) -> None:
-    manifest = write_manifest(tmp_path / "m.csv", many_rows(clips, 3))
-    assert run(["extract", str(manifest), "--out", str(tmp_path / "out"), "--address", "127.0.0.1:1"]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines()[-1].startswith("error: no Ray cluster at '127.0.0.1:1' (")

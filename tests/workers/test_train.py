@@ -217,6 +217,7 @@ def test_own_features_of_another_version_are_refused_by_the_worker(
         (["--set", "num_epochs=many"], 2, "num_epochs: Input should be a valid integer"),
         (["--set", "dim=[1"], 2, "--set dim=[1: the value is no YAML"),
         (["--set", "dim=7"], 2, "dim is 7"),
+        (["--set", "attention_dropout=1.5"], 2, "attention_dropout is 1.5"),
         (["--set", "amp=true"], 2, "amp is for a GPU: leave it out, or set device=cuda"),
         (["--set", "kernel_size.text=2"], 2, "kernel_size is 2"),
         (["--set", "kernel_size.smell=3"], 2, "no setting 'kernel_size.smell'"),
@@ -257,6 +258,20 @@ def test_data_that_can_not_be_used_is_one_line(tmp_path: Path, capsys: pytest.Ca
         assert train(source, tmp_path / "run") in (1, 2)
         assert message in capsys.readouterr().err
         assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_folder_that_can_not_be_made_is_one_line(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(source, Path("/proc/nope/x"), epochs=1) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: --out /proc/nope/x: No such file")
+
+
+def test_without_the_extra_the_command_says_which_it_needs(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['scipy'] = None; from workers.cli import main; main()"
+    command = [sys.executable, "-c", code, "train", "synthetic", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: this needs scipy")
+    assert done.stderr.endswith(": pip install 'hctdmg[train]'\n")
 
 
 def test_four_emotions_take_their_preset_and_a_peer_its_own_form(

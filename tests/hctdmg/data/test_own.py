@@ -176,9 +176,16 @@ def test_a_sample_that_was_replaced_by_another_extraction_is_refused(tmp_path: P
         (lambda value: value["examples"][0].update(split="dev"), "split: expected one of"),
         (lambda value: value["examples"][0].update(labels=[1.0, 2.0]), "1 labels and the modalities"),
         (lambda value: value["examples"][0].update(labels=[float("nan")]), "expected a finite number"),
+        (
+            lambda value: value["examples"][1].update(labels=[-3.5]),
+            "train 1 has -3.5, the scale is from -3 to 3",
+        ),
+        (lambda value: value.update(label_range=[3.0, 3.0]), "two numbers, the least first"),
+        (lambda value: value.update(label_range=[3.0, -3.0]), "two numbers, the least first"),
         (lambda value: value["examples"][0]["stored"].update(key="../../x"), "is no key of a sample"),
         (lambda value: value["contract"]["modalities"]["audio"].update(width=9), "are needed: extract into"),
         (lambda value: value["examples"][0]["stored"]["num_steps"].update(text=-1), "0 or more"),
+        (lambda value: value["examples"][0]["stored"]["num_steps"].update(text=10**12), "is too short for"),
     ],
 )
 def test_a_description_that_says_something_else_is_refused_in_one_line(

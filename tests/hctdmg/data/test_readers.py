@@ -13,6 +13,7 @@ from hctdmg.data.describe import describe
 from hctdmg.data.errors import DataError
 from hctdmg.data.padding import make_split
 from hctdmg.data.read import read_dataset
+from hctdmg.data.scale import on_cmu_scale
 from tests.hctdmg.data import files
 
 
@@ -168,6 +169,10 @@ def spoiled(change: Any) -> Any:
         (spoiled(lambda c: c["test"]["text"].__setitem__((1, 2, 3), np.inf)), "NaN or infinite"),
         (spoiled(lambda c: c["test"].update(labels=np.full((4, 1, 1), np.nan))), "labels are NaN"),
         (spoiled(lambda c: c["test"].update(labels=np.zeros((4, 2)))), "labels have shape"),
+        (
+            spoiled(lambda c: c["test"]["labels"].__setitem__(2, 4.5)),
+            "test, labels: sample v2/0.0/1.5 has 4.5, the scale is from -3 to 3",
+        ),
         (spoiled(lambda c: c["test"].update(id=["a"])), "1 ids for 4 labels"),
         ([1, 2], "none of the known formats"),
         ({"train": 3}, "none of the known formats"),
@@ -180,6 +185,20 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, content: Any, said: str) -> N
         read_dataset(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_labels_of_modalities_do_not_make_the_scale_another(tmp_path: Path) -> None:
+    """Whoever adds them to a file of CMU's keeps its scale; stretched, its labels would go to -9."""
+    content = files.mmsa(sims=True)
+    content["train"]["regression_labels"][:3] = (-3.0, 1.5, 3.0)
+    data = read_dataset(files.save(tmp_path / "data.pkl", content))
+    assert data.label_range == (-3.0, 3.0)
+    assert on_cmu_scale(data).splits["train"].labels_NK[:3, 0].tolist() == [-3.0, 1.5, 3.0]
+    content["valid"]["regression_labels_A"][1] = -3.5
+    with pytest.raises(
+        DataError, match=r"valid, audio: sample vid1\$_\$3 has -3.5, the scale is from -3 to 3"
+    ):
+        read_dataset(files.save(tmp_path / "data.pkl", content))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04", b"garbage", pickle.dumps(files.mult("mosi"))[:-5000]])
