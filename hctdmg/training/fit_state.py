@@ -154,8 +154,9 @@ def read_state(folder: Path, state: FitState, identity: Mapping[str, Any], devic
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Digests last: a setting says more."""
     return [
         f"{name}: {str(theirs.get(name))[:60]} there, {str(ours.get(name))[:60]} here"
-        for name in sorted({*theirs, *ours})
+        for name in sorted({*theirs, *ours}, key=lambda one: (one.endswith("sha256"), one))
         if theirs.get(name) != ours.get(name)
     ]

@@ -38,6 +38,13 @@ class Recipe:
     settings: Mapping[str, Any]
     kernel_sizes: Mapping[str, int]
 
+    @property
+    def of_the_model(self) -> Mapping[str, Any]:
+        """By what the network is built: its name, and every setting by the name that the user gives it."""
+        kernels = {f"{KERNEL_SIZE}.{name}": size for name, size in self.kernel_sizes.items()}
+        own = {**model_fields(), **self.settings} if self.model == OWN else {}
+        return {"model": self.model, **own, **kernels}
+
 
 def make_recipe(
     model: str, preset: str | None, overrides: Sequence[tuple[str, Any]], data: Dataset

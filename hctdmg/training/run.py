@@ -93,7 +93,7 @@ def train_run(
     record = _record(data, recipe, source, num_parameters)
     if not (folder / STATE).exists():  # a run that is resumed in vain keeps its own
         _write(folder, {"command": list(command), **record})
-    result = fit(network, data, recipe.fit, folder, report)
+    result = fit(network, data, recipe.fit, folder, report, recipe.of_the_model)
     record["result"] = {
         "epochs": len(result.history),
         "best_epoch": result.best.epoch,

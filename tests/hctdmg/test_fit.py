@@ -10,13 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hctdmg.baselines.mult import MulT, MulTConfig
+from hctdmg.baselines.registry import NAMES
 from hctdmg.data.dataset import Dataset
-from hctdmg.training.build import build_network
+from hctdmg.training.build import build_network, modalities_of
 from hctdmg.training.errors import RecipeError, TrainingError
 from hctdmg.training.fit import FitConfig, FitResult, fit
 from hctdmg.training.fit_state import STATE
 from hctdmg.training.modality_dropout import drop_modalities
-from hctdmg.training.network import predict_split, read_heads
+from hctdmg.training.network import Standardised, describe, predict_split, read_heads
 from hctdmg.training.scores import class_scores, emotion_scores, sentiment_scores
 from tests.small_data import FIT, MODEL, as_binary, as_classes, small_world
 
@@ -224,6 +226,37 @@ def test_a_state_is_resumed_only_by_the_run_that_wrote_it(tmp_path: Path) -> Non
     _, whole = trained(data, dataclasses.replace(config, num_epochs=8))
     assert same_history(longer, whole)
     assert whole.history[-1].learning_rate < 0.02
+
+
+def test_a_state_of_a_network_that_differs_only_in_what_shapes_do_not_tell_is_refused(tmp_path: Path) -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
+
+    def mult(**changes: float) -> torch.nn.Module:
+        torch.manual_seed(1)
+        shape = MulTConfig(modalities_of(data, {}), dim=8, num_heads=2, num_layers=1)
+        return Standardised(MulT(dataclasses.replace(shape, **changes)), data.widths)  # type: ignore[arg-type]
+
+    def own(**changes: float) -> torch.nn.Module:
+        return build_network("hct-dmg", data, 1, {**MODEL, **changes})
+
+    for build, others in (
+        (mult, ({"num_heads": 4}, {"attention_dropout": 0.5}, {"embed_dropout": 0.5}, {"output_dropout": 0.5})),
+        (own, ({"num_heads": 4}, {"attention_dropout": 0.5}, {"input_dropout": 0.5})),
+    ):
+        folder = tmp_path / build.__name__
+        fit(build(), data, config, folder)
+        for changes in others:
+            with pytest.raises(RecipeError, match="is of another run"):
+                fit(build(**changes), data, config, folder)
+        fit(build(), data, config, folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_remembered_of_a_network_is_the_same_every_time(name: str) -> None:
+    data = small_world()
+    described = describe(build_network(name, data, 1))
+    assert described == describe(build_network(name, data, 2))
+    assert " at 0x" not in described
 
 
 def test_a_damaged_or_hostile_state_is_refused(tmp_path: Path) -> None:

@@ -154,8 +154,13 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(
     before = (tmp_path / "run.json").read_bytes()
     assert train(source, tmp_path, "--resume", "--set", "learning_rate=0.5") == 2
     assert "is of another run (learning_rate: 0.004 there, 0.5 here)" in capsys.readouterr().err
-    assert train(source, tmp_path, "--resume", "--set", "residual_dropout=0.5") == 2
-    assert "is of another run (model_sha256" in capsys.readouterr().err
+    for setting, message in (
+        ("residual_dropout=0.5", "residual_dropout: 0.1 there, 0.5 here"),
+        ("num_heads=4", "num_heads: 2 there, 4 here"),
+        ("kernel_size.audio=5", "kernel_size.audio: None there, 5 here"),
+    ):
+        assert train(source, tmp_path, "--resume", "--set", setting) == 2
+        assert f"is of another run ({message})" in capsys.readouterr().err
     assert (tmp_path / "run.json").read_bytes() == before
 
 
