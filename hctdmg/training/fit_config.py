@@ -21,7 +21,7 @@ class FitConfig:
         modality_dropout: Chance that a training sample loses a modality that it has; one always stays.
         unimodal_weight: Of the unimodal heads' loss beside the fused one; a network without such heads has none.
         unimodal_weighting: "equal" takes the mean of the modalities' losses; "gate" weighs each by its gate weight,
-            which teaches the gate too.
+            which teaches the gate too. A modality of which a batch knows no truth counts in neither.
         gate_freeze_tolerance: Freeze the gate once converged: when over `gate_freeze_epochs` epochs no weight has
             moved by more than this. None never does.
         gate_freeze_epochs: At least 2.

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from hctdmg.baselines.mult import MulT, MulTConfig
 from hctdmg.baselines.registry import NAMES
+from hctdmg.batch import Batch
 from hctdmg.data.dataset import Dataset
 from hctdmg.training.build import build_network, modalities_of
 from hctdmg.training.errors import RecipeError, TrainingError
 from hctdmg.training.fit import FitConfig, FitResult, fit
 from hctdmg.training.fit_state import STATE
+from hctdmg.training.losses import unimodal_loss
 from hctdmg.training.modality_dropout import drop_modalities
 from hctdmg.training.network import Standardised, describe, predict_split, read_heads
 from hctdmg.training.scores import class_scores, emotion_scores, sentiment_scores
@@ -155,6 +157,31 @@ def test_a_unimodal_head_learns_what_people_said_of_its_modality_not_of_the_whol
         agreement[sign] = np.corrcoef(head_N[rows], test.labels_NK[rows, 0])[0, 1]
     assert agreement[1] > 0.5
     assert agreement[-1] < -0.5
+
+
+@pytest.mark.parametrize("is_absent", [True, False])
+@pytest.mark.parametrize("is_weighed", [True, False])
+def test_a_modality_without_a_truth_moves_no_weight_of_the_gate(is_absent: bool, is_weighed: bool) -> None:
+    batch = small_world().splits["train"].batch(range(12))
+    if is_absent:
+        nothing = torch.zeros_like(batch.masks["audio"])
+        batch = Batch(batch.features, {**batch.masks, "audio": nothing})
+    truths = {name: torch.ones(12, 1) for name in batch.masks}
+    if not is_absent:
+        truths["audio"] = torch.full((12, 1), torch.nan)
+    heads = {"text": torch.full((12, 1), 3.0), "audio": torch.zeros(12, 1), "vision": torch.full((12, 1), 2.0)}
+    logits_N = torch.tensor([0.3, 0.1, -0.2], requires_grad=True)
+    weights_N = logits_N.softmax(dim=0) if is_weighed else None
+    loss = unimodal_loss(heads, truths, batch, "regression", weights_N)
+    text, _, vision = logits_N.detach().exp().tolist() if is_weighed else (1.0, 1.0, 1.0)
+    assert loss.item() == pytest.approx((text * 2 + vision * 1) / (text + vision))
+    if is_weighed:
+        (slope_N,) = torch.autograd.grad(loss, logits_N)
+        # Text has the greater loss and yields to vision; what nobody knows of audio does not count.
+        assert slope_N[1].item() == pytest.approx(0.0, abs=1e-7)
+        assert slope_N[0].item() > 0.1
+    unknown = {name: torch.full((12, 1), torch.nan) for name in batch.masks}
+    assert unimodal_loss(heads, unknown, batch, "regression", weights_N).item() == 0.0
 
 
 def test_a_label_that_is_not_known_teaches_nothing() -> None:
