@@ -216,7 +216,8 @@ def _objective(
     if not answer.unimodal or not config.unimodal_weight:
         return loss
     truths = dict.fromkeys(answer.unimodal, truth_BK)
-    for name, label_N in split.unimodal.items():
+    of_each = split.unimodal if config.unimodal_truth == "modality" else {}
+    for name, label_N in of_each.items():
         truths[name] = torch.from_numpy(label_N[chosen_B])[:, None].to(truth_BK.device)
     weights_N = answer.weights_N if config.unimodal_weighting == "gate" else None
     unimodal = {name: raw_BK.float() for name, raw_BK in answer.unimodal.items()}

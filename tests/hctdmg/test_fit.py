@@ -22,7 +22,7 @@ from hctdmg.training.losses import unimodal_loss
 from hctdmg.training.modality_dropout import drop_modalities
 from hctdmg.training.network import Standardised, describe, predict_split, read_heads
 from hctdmg.training.scores import class_scores, emotion_scores, sentiment_scores
-from tests.small_data import FIT, MODEL, as_binary, as_classes, small_world
+from tests.small_data import FIT, MODEL, as_binary, as_classes, small_world, without_unimodal
 
 
 def trained(
@@ -169,7 +169,11 @@ def test_a_modality_without_a_truth_moves_no_weight_of_the_gate(is_absent: bool,
     truths = {name: torch.ones(12, 1) for name in batch.masks}
     if not is_absent:
         truths["audio"] = torch.full((12, 1), torch.nan)
-    heads = {"text": torch.full((12, 1), 3.0), "audio": torch.zeros(12, 1), "vision": torch.full((12, 1), 2.0)}
+    heads = {
+        "text": torch.full((12, 1), 3.0),
+        "audio": torch.zeros(12, 1),
+        "vision": torch.full((12, 1), 2.0),
+    }
     logits_N = torch.tensor([0.3, 0.1, -0.2], requires_grad=True)
     weights_N = logits_N.softmax(dim=0) if is_weighed else None
     loss = unimodal_loss(heads, truths, batch, "regression", weights_N)
@@ -182,6 +186,16 @@ def test_a_modality_without_a_truth_moves_no_weight_of_the_gate(is_absent: bool,
         assert slope_N[0].item() > 0.1
     unknown = {name: torch.full((12, 1), torch.nan) for name in batch.masks}
     assert unimodal_loss(heads, unknown, batch, "regression", weights_N).item() == 0.0
+
+
+def test_where_models_are_compared_no_head_is_taught_what_its_peers_are_not_told() -> None:
+    data = small_world()
+    config = dataclasses.replace(FIT, num_epochs=1, unimodal_truth="sample")
+    _, told = trained(data, config)
+    _, untold = trained(without_unimodal(data), config)
+    assert same_history(told, untold)
+    _, of_each = trained(data, dataclasses.replace(config, unimodal_truth="modality"))
+    assert not same_history(told, of_each)
 
 
 def test_a_label_that_is_not_known_teaches_nothing() -> None:
@@ -267,7 +281,10 @@ def test_a_state_of_a_network_that_differs_only_in_what_shapes_do_not_tell_is_re
         return build_network("hct-dmg", data, 1, {**MODEL, **changes})
 
     for build, others in (
-        (mult, ({"num_heads": 4}, {"attention_dropout": 0.5}, {"embed_dropout": 0.5}, {"output_dropout": 0.5})),
+        (
+            mult,
+            ({"num_heads": 4}, {"attention_dropout": 0.5}, {"embed_dropout": 0.5}, {"output_dropout": 0.5}),
+        ),
         (own, ({"num_heads": 4}, {"attention_dropout": 0.5}, {"input_dropout": 0.5})),
     ):
         folder = tmp_path / build.__name__
