@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
+from hctdmg.experiments.harness import perform, plan
 from hctdmg.experiments.record import read_record
-from hctdmg.experiments.setup import QUICK
+from hctdmg.experiments.registry import EXPERIMENTS
+from hctdmg.experiments.setup import FULL, QUICK
 from tests.bench import science, science_page
 from tests.hctdmg.experiments.made_up import MADE_UP, make_record
 
@@ -28,10 +30,10 @@ def test_two_runs_are_done_again_in_ci_and_both_have_a_record() -> None:
 
 
 def test_a_run_that_is_done_again_by_the_same_code_gives_its_record() -> None:
-    experiment = science_page.EXPERIMENTS["modalities"]
+    experiment = EXPERIMENTS["modalities"]
     record, again = (
-        science.perform(experiment, run, QUICK)
-        for run in science.plan(dataclasses.replace(experiment, variants=("2", "2")), (0,), QUICK)
+        perform(experiment, run, QUICK)
+        for run in plan(dataclasses.replace(experiment, variants=("2", "2")), (0,), QUICK)
     )
     assert science.differing(record.metrics, again.metrics) == []
     assert record.metrics == again.metrics
@@ -46,7 +48,7 @@ def test_the_page_says_which_block_it_lacks(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_committed_record_is_of_the_full_setup_and_small() -> None:
     paths = sorted(science_page.RECORDS.rglob("*.json"))
     known = {(run.experiment, run.variant): run.parameters for one in science_page.experiments()
-             for run in science.plan(one, (0,), science.FULL)}  # fmt: skip
+             for run in plan(one, (0,), FULL)}  # fmt: skip
     for path in paths:
         record = read_record(path)
         assert record.parameters == known[record.experiment, record.variant]
