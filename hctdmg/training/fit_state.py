@@ -150,6 +150,7 @@ def read_state(folder: Path, state: FitState, identity: Mapping[str, Any], devic
     state.optimizer.load_state_dict(content["optimizer"])
     state.schedule.load_state_dict(content["schedule"])
     state.history, state.best = history, content["best"]
+    write_metrics(folder / METRICS, history)  # a kill between the two left them short
     return True
 
 

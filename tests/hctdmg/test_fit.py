@@ -17,7 +17,7 @@ from hctdmg.data.dataset import Dataset
 from hctdmg.training.build import build_network, modalities_of
 from hctdmg.training.errors import RecipeError, TrainingError
 from hctdmg.training.fit import FitConfig, FitResult, fit
-from hctdmg.training.fit_state import STATE
+from hctdmg.training.fit_state import METRICS, STATE
 from hctdmg.training.losses import unimodal_loss
 from hctdmg.training.modality_dropout import drop_modalities
 from hctdmg.training.network import Standardised, describe, predict_split, read_heads
@@ -301,6 +301,22 @@ def test_what_is_remembered_of_a_network_is_the_same_every_time(name: str) -> No
     described = describe(build_network(name, data, 1))
     assert described == describe(build_network(name, data, 2))
     assert " at 0x" not in described
+
+
+def test_metrics_that_a_kill_cut_short_are_put_right_on_resumption(tmp_path: Path) -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=2)
+
+    def resume() -> None:
+        fit(build_network("hct-dmg", data, config.seed, MODEL), data, config, tmp_path)
+
+    resume()
+    whole = (tmp_path / METRICS).read_text()
+    for cut in (whole.splitlines(keepends=True)[0], None):
+        (tmp_path / METRICS).unlink()
+        if cut is not None:
+            (tmp_path / METRICS).write_text(cut)
+        resume()
+        assert (tmp_path / METRICS).read_text() == whole
 
 
 def test_a_damaged_or_hostile_state_is_refused(tmp_path: Path) -> None:
