@@ -28,7 +28,7 @@ from hctdmg.data.dataset import Dataset, Split
 from hctdmg.data.fingerprint import fingerprint
 from hctdmg.gating import ModalityGate
 from hctdmg.model import HctDmg
-from hctdmg.training.errors import TrainingError
+from hctdmg.training.errors import RecipeError, TrainingError
 from hctdmg.training.fit_config import FitConfig
 from hctdmg.training.fit_state import FitEpoch, FitResult, FitState, read_state, write_state
 from hctdmg.training.losses import selection_loss, task_loss, unimodal_loss
@@ -70,7 +70,7 @@ def fit(
 
     Raises:
         TrainingError: A loss is no longer finite, there is nothing to learn from, or the state is damaged.
-        RecipeError: The state is of another run.
+        RecipeError: The state is of another run, or has more epochs than are wanted.
     """
     with _threads(config.num_threads):
         return _fit(network, data, config, folder, report, recipe)
@@ -94,6 +94,11 @@ def _fit(
     identity = _identity(network, data, config, recipe) if folder is not None else {}
     if folder is not None:
         read_state(folder, state, identity, device_of(network))
+        if len(state.history) > config.num_epochs:
+            raise RecipeError(
+                f"num_epochs is {config.num_epochs}, but {len(state.history)} are trained already: it may grow, not "
+                "shrink"
+            )
     while not _is_over(state.history, config):
         _run_epoch(state, data, rows, config)
         if folder is not None:

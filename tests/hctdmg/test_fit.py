@@ -319,6 +319,14 @@ def test_metrics_that_a_kill_cut_short_are_put_right_on_resumption(tmp_path: Pat
         assert (tmp_path / METRICS).read_text() == whole
 
 
+def test_a_run_does_not_shrink_below_what_it_has_trained(tmp_path: Path) -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=3)
+    network = build_network("hct-dmg", data, config.seed, MODEL)
+    fit(network, data, config, tmp_path)
+    with pytest.raises(RecipeError, match="num_epochs is 2, but 3 are trained already"):
+        fit(network, data, dataclasses.replace(config, num_epochs=2), tmp_path)
+
+
 def test_a_damaged_or_hostile_state_is_refused(tmp_path: Path) -> None:
     data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
     network = build_network("hct-dmg", data, config.seed, MODEL)
