@@ -134,9 +134,10 @@ def _save(
         assert isinstance(network, Standardised)
         steps, num = num_steps(data), num_outputs(data)
         modalities = modalities_of(data, recipe.kernel_sizes)
-        return save_peer(folder, network, PeerManifest(recipe.model, modalities, num, steps, record)), False
+        manifest = PeerManifest(recipe.model, modalities, num, steps, record, data.contract)
+        return save_peer(folder, network, manifest), False
     contract = _contract(data)
-    manifest = Manifest(
+    own = Manifest(
         name=OWN,
         version=str(record["data"]["sha256"])[:12],
         description=f"Trained by `hctdmg train` on {record['data']['source']}, read as {data.name}.",
@@ -146,7 +147,7 @@ def _save(
         training=record,
         weights_sha256="",
     )
-    return save_checkpoint(folder, network, manifest), not contract.is_precomputed
+    return save_checkpoint(folder, network, own), not contract.is_precomputed
 
 
 def _contract(data: Dataset) -> FeatureContract:

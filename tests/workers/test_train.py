@@ -168,6 +168,22 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(
     assert (tmp_path / "run.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("model", ["hct-dmg", "lf-lstm"])
+def test_features_of_another_extractor_than_it_was_trained_on_are_not_scored(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = own_set(tmp_path / "features", small_world()), tmp_path / "run"
+    settings = SETTINGS if model == "hct-dmg" else []
+    arguments = ["train", str(folder), "--out", str(out), "--model", model, *settings]
+    assert run([*arguments, "--set", "num_epochs=1"]) == 0
+    assert run(["evaluate", str(out), str(folder)]) == 0
+    path = folder / "features.json"
+    path.write_text(path.read_text().replace('"extractor": "haar-smile",', '"extractor": "haar-frown",'))
+    capsys.readouterr()
+    assert run(["evaluate", str(out), str(folder)]) == 2
+    assert "vision.extractor: 'haar-smile' != 'haar-frown'" in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_a_public_data_set_is_not_served(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
