@@ -102,21 +102,38 @@ def test_a_seed_decides_everything() -> None:
     assert not same_history(result, other)
 
 
-def test_inputs_are_standardised_from_the_training_split() -> None:
+@pytest.mark.parametrize("name", ["hct-dmg", "ef-lstm"])
+def test_inputs_are_standardised_from_the_training_split(name: str) -> None:
     data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
+    train = data.splits["train"]
     moved = {
-        name: dataclasses.replace(
+        which: dataclasses.replace(
             split,
             features={
                 one: (x_NTD * 64 + 8) * split.masks[one][..., None] for one, x_NTD in split.features.items()
             },
         )
-        for name, split in data.splits.items()
+        for which, split in data.splits.items()
     }
-    for name in ("hct-dmg", "ef-lstm"):
-        _, plain = trained(data, config, name)
-        _, shifted = trained(dataclasses.replace(data, splits=moved), config, name)
-        assert shifted.best.valid_loss == pytest.approx(plain.best.valid_loss, rel=1e-3), name
+    network, plain = trained(data, config, name)
+    # The other splits alone, then all: only the training split's numbers are in the weights, and they undo its own.
+    others, _ = trained(dataclasses.replace(data, splits={**moved, "train": train}), config, name)
+    for one, x_NTD in train.features.items():
+        rows = x_NTD[train.masks[one]]
+        mean_D, scale_D = _statistics(others, one)
+        np.testing.assert_allclose(mean_D, rows.mean(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(scale_D, rows.std(axis=0), rtol=1e-4)
+        assert not np.allclose(moved["valid"].features[one][moved["valid"].masks[one]].mean(axis=0), mean_D)
+    _, shifted = trained(dataclasses.replace(data, splits=moved), config, name)
+    assert shifted.best.valid_loss == pytest.approx(plain.best.valid_loss, rel=1e-3)
+
+
+def _statistics(network: torch.nn.Module, modality: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and spread (D,) that are saved with the weights."""
+    streams = getattr(network, "streams", None)
+    if streams is not None:
+        return streams[modality].input_mean_D.numpy(), streams[modality].input_scale_D.numpy()
+    return tuple(network.get_buffer(f"input_{what}_{modality}").numpy() for what in ("mean", "scale"))  # type: ignore[return-value]
 
 
 def test_the_gate_is_frozen_once_it_has_converged() -> None:
