@@ -6,9 +6,10 @@
 The paper's: the structure, and its repository's width 30, 5 layers and 5 heads, which make 1,073,731 parameters at
 the widths 300/74/35 with one output, and its dropouts. Its code has no padding masks, lets no step attend to a later
 one, and gives no position to a step whose first feature is 0, as all padding's is: so does `padding="paper"`, meant
-for batches that are padded to the data set's longest. `padding="masked"` has masks and looks both ways, as our own
-model does. Ours: the kernels of `hctdmg.layers`, and steps numbered from 0, not 1. Both ways share their weights
-(`run_as_published` lays out the same sums as the paper's code does).
+for batches that are padded to the data set's longest, as a caller of the library can; the registry, and so training and
+comparing, is "masked". `padding="masked"` has masks and looks both ways, as our own model does. Ours: the kernels of
+`hctdmg.layers`, and steps numbered from 0, not 1. Both ways share their weights (`run_as_published` lays out the same
+sums as the paper's code does).
 
 Shape suffixes: M modalities, B samples, T and S steps, D width, H heads, E width of one head, K outputs.
 """

@@ -84,6 +84,9 @@ _BUILDERS: dict[str, Builder] = {
 
 NAMES = tuple(_BUILDERS)
 
+CONVOLUTIONAL = ("hct-dmg", "mult", "lmf-mult")
+"""Whose first layer is a convolution, and has a kernel size."""
+
 MEASURED_AT = tuple(
     ModalityConfig(name, width, 1) for name, width in (("text", 300), ("audio", 74), ("vision", 35))
 )

@@ -12,7 +12,6 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from hctdmg.data.dataset import Bools, Split
 from hctdmg.experiments.disagreement import FLAG, Numbers
 from hctdmg.experiments.record import Metrics, Record
-from hctdmg.manifest import Calibration
 from hctdmg.predictor import Prediction
 from hctdmg.training.contradictions import true_class
 from hctdmg.training.metrics import auroc
@@ -59,14 +58,11 @@ def _curves(name: str, score_N: Numbers, truth_N: Bools) -> Metrics:
     return found
 
 
-def confidence_figures(
-    predictions: Sequence[Prediction], calibration: Calibration, split: Split, with_bins: bool
-) -> Metrics:
+def confidence_figures(predictions: Sequence[Prediction], split: Split, with_bins: bool) -> Metrics:
     """Expected calibration error of the readings: |share right - mean confidence| over ten bins, weighted by size."""
     found: Metrics = {}
     pooled: list[tuple[Numbers, Bools]] = []
     for name, label_N in split.unimodal.items():
-        zone = calibration.unimodal[name].neutral_zone
         known = [
             (reading, float(truth))
             for one, truth in zip(predictions, label_N, strict=True)
@@ -75,7 +71,7 @@ def confidence_figures(
         if not known:
             continue
         confidence_N = np.array([reading.confidence for reading, _ in known], np.float64)
-        right_N = np.array([reading.label == true_class(truth, zone) for reading, truth in known], np.bool_)
+        right_N = np.array([reading.label == true_class(truth) for reading, truth in known], np.bool_)
         found[f"ece.{name}"] = expected_calibration_error(confidence_N, right_N)
         pooled.append((confidence_N, right_N))
     confidence_N, right_N = (np.concatenate(parts) for parts in zip(*pooled, strict=True))

@@ -128,7 +128,7 @@ def _judge(network: HctDmg, calibration: Calibration, split: Split, prefix: str)
             (one.status == "insufficient_evidence") != (one.score is None and not one.flag) for one in flagged
         )
     )
-    found |= confidence_figures(predictions, calibration, split, with_bins=not prefix)
+    found |= confidence_figures(predictions, split, with_bins=not prefix)
     return {f"{prefix}{name}": value for name, value in found.items()}
 
 

@@ -10,7 +10,7 @@ from hctdmg.data.synthetic import draw, render
 from hctdmg.experiments.drawing import lines
 from hctdmg.experiments.experiment import Experiment, Findings
 from hctdmg.experiments.record import Metrics, Record
-from hctdmg.experiments.setup import Setup
+from hctdmg.experiments.setup import Setup, on_equal_terms
 from hctdmg.experiments.small import FIXED, MULT, gate, make_data, sentiment, train_small
 from hctdmg.experiments.statistics import paired
 from hctdmg.experiments.tables import by_seed, cell, num_seeds, shown
@@ -133,10 +133,11 @@ NOISE = Experiment(
     method=(
         "In training: the world has the noise from the beginning; looked at: the gate's weight of the noisy "
         "modality and whether it is primary. At test: trained without it, scored on the same samples with "
-        "more. Paired t-tests over seeds."
+        "more. All learn from the samples' labels alone. Paired t-tests over seeds."
     ),
     variants=VARIANTS,
     measure=measure,
     read=read,
+    setup=on_equal_terms,
     constants={"levels": list(LEVELS)},
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hctdmg.training.errors import RecipeError
+from hctdmg.training.fit_config import FitConfig
 
 Metrics = dict[str, float]
 """By name; a dotted name stands for a table, as in "mae.audio.x4"."""
@@ -103,7 +104,7 @@ def find_record(folder: Path, run: Run) -> Record | None:
 
 
 def read_record(path: Path) -> Record:
-    """Read one.
+    """Read one; a setting of training that is younger than the record had its default.
 
     Raises:
         RecipeError: It is no record.
@@ -111,6 +112,7 @@ def read_record(path: Path) -> Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         record = Record(**content)
+        record = dataclasses.replace(record, parameters=_complete(record.parameters))
         is_whole = all(isinstance(value, int | float) for value in record.metrics.values())
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RecipeError(
@@ -119,3 +121,11 @@ def read_record(path: Path) -> Record:
     if not is_whole:
         raise RecipeError(f"{path}: a metric is no number: remove it to run it anew")
     return record
+
+
+def _complete(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "fit" not in parameters:
+        return parameters
+    defaults = dataclasses.asdict(FitConfig())
+    del defaults["seed"]  # it is the run's own
+    return {**parameters, "fit": {**defaults, **parameters["fit"]}}

@@ -76,6 +76,11 @@ class Setup:
         }
 
 
+def on_equal_terms(setup: Setup) -> Setup:
+    """By the samples' labels alone: those of single modalities say who contradicts whom, and no peer can be told."""
+    return dataclasses.replace(setup, fit=dataclasses.replace(setup.fit, unimodal_truth="sample"))
+
+
 FULL = Setup()
 QUICK = dataclasses.replace(
     FULL,

@@ -37,6 +37,8 @@ MISREAD = 0.2
 """Share of such samples that may be read as positive or negative."""
 LEAST_ZONE = 0.5
 """Half way to the first step of CMU's scale: what rounds to 0 there is neutral here."""
+MOST_ZONE = 1.0
+"""The first step of CMU's scale: a head whose neutral answers spread further is unsure, not neutral."""
 PRECISION = 0.70
 """Share of the confident readings that must be of the right class."""
 LEAST_CONFIDENCE = 0.5
@@ -74,7 +76,7 @@ def calibrate(model: HctDmg, data: Dataset, split: Split) -> Calibration:
         return calibration
     predictions = predict(model, calibration, split)
     calibration = dataclasses.replace(
-        calibration, min_confidence=_fit_min_confidence(predictions, calibration, split, data)
+        calibration, min_confidence=_fit_min_confidence(predictions, split, data)
     )
     score_N = contradictions(predictions, calibration.min_confidence)
     conflict_N = contradict_by_labels(split, data.task)
@@ -131,7 +133,9 @@ def _fit_head(raw_NK: Floats, truth_NK: Floats, data: Dataset) -> HeadCalibratio
     return HeadCalibration(
         # Truths that are met exactly, as a few samples can be, would leave no spread at all.
         temperature=max(LEAST_TEMPERATURE, fit_temperature(location_N, scale_N, truth_N)),
-        neutral_zone=fit_neutral_zone(location_N, truth_N, CERTAIN_NEUTRAL_WITHIN, MISREAD, LEAST_ZONE),
+        neutral_zone=min(
+            MOST_ZONE, fit_neutral_zone(location_N, truth_N, CERTAIN_NEUTRAL_WITHIN, MISREAD, LEAST_ZONE)
+        ),
     )
 
 
@@ -144,9 +148,7 @@ def _known(
     return known_NK[:, 0], np.exp(known_NK[:, 1]), truth_NK[is_known_N, 0].astype(np.float64)
 
 
-def _fit_min_confidence(
-    predictions: list[Prediction], calibration: Calibration, split: Split, data: Dataset
-) -> float:
+def _fit_min_confidence(predictions: list[Prediction], split: Split, data: Dataset) -> float:
     """On the readings of all modalities together."""
     confidences, rights = [], []
     for row in usable_rows(split):
@@ -154,14 +156,12 @@ def _fit_min_confidence(
             truth = float(_truth(split, name)[row, 0])
             if reading is not None and not np.isnan(truth):
                 confidences.append(reading.confidence)
-                rights.append(is_right(reading, truth, calibration.unimodal[name].neutral_zone, data))
+                rights.append(is_right(reading, truth, data))
     if not rights:
         return Calibration.min_confidence
     return fit_min_confidence(np.array(confidences), np.array(rights), PRECISION, LEAST_CONFIDENCE)
 
 
-def is_right(reading: Reading, truth: float, zone: float, data: Dataset) -> bool:
+def is_right(reading: Reading, truth: float, data: Dataset) -> bool:
     """Whether a reading's class is that of the truth."""
-    return reading.label == (
-        true_class(truth, zone) if data.task == "regression" else data.label_names[int(truth)]
-    )
+    return reading.label == (true_class(truth) if data.task == "regression" else data.label_names[int(truth)])

@@ -48,8 +48,8 @@ def contradiction(prediction: Prediction, min_confidence: float) -> float:
     return distance(left, right)
 
 
-def true_class(truth: float, zone: float) -> str:
-    """The class of a true sentiment."""
+def true_class(truth: float, zone: float = NEUTRAL_WITHIN) -> str:
+    """The class of a true sentiment, which no head's own neutral zone decides."""
     return "negative" if truth < -zone else "positive" if truth > zone else "neutral"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from hctdmg.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from hctdmg.contract import FeatureContract
 from hctdmg.data.dataset import Dataset, Floats, Split
 from hctdmg.data.errors import DataError
 from hctdmg.data.scale import on_cmu_scale
@@ -40,6 +41,7 @@ class Judged:
         sha256: Digest of the checkpoint.
         widths: D of each modality that it needs.
         labels: Names of its classes; empty where it predicts sentiment.
+        features: What it was trained on; None for a peer of ready-made features.
         training: What it says of how it was made.
         checkpoint: HCT-DMG's; None for a peer, which reads no modality on its own.
     """
@@ -49,6 +51,7 @@ class Judged:
     sha256: str
     widths: Mapping[str, int]
     labels: tuple[str, ...]
+    features: FeatureContract | None
     training: Mapping[str, Any]
     checkpoint: Checkpoint | None
 
@@ -85,12 +88,19 @@ def load_judged(name_or_path: str) -> Judged:
     if is_peer(folder):
         network, peer, sha256 = load_peer(folder)
         labels = tuple(peer.training.get("data", {}).get("labels", ()))
-        return Judged(network, peer.model, sha256, network.widths, labels, peer.training, None)
+        return Judged(network, peer.model, sha256, network.widths, labels, peer.features, peer.training, None)
     loaded = load_checkpoint(str(inside) if inside.is_dir() else str(find_checkpoint(name_or_path)))
     manifest = loaded.manifest
     model = manifest.model
     return Judged(
-        loaded.model, manifest.name, loaded.sha256, model.widths, model.labels, manifest.training, loaded
+        loaded.model,
+        manifest.name,
+        loaded.sha256,
+        model.widths,
+        model.labels,
+        manifest.features,
+        manifest.training,
+        loaded,
     )
 
 
@@ -157,8 +167,7 @@ def _check_fit(judged: Judged, data: Dataset) -> None:
     if judged.labels != data.label_names:
         theirs, ours = (", ".join(names) or "sentiment" for names in (judged.labels, data.label_names))
         raise CheckpointError(f"the checkpoint answers with {theirs}, the data is labelled with {ours}")
-    if data.contract is not None and judged.checkpoint is not None:
-        needed = judged.checkpoint.manifest.features
+    if data.contract is not None and (needed := judged.features) is not None:
         if not needed.is_precomputed and (differences := needed.differences(data.contract)):
             raise CheckpointError(
                 f"the data's features are not those that the checkpoint needs (checkpoint != data): {differences[0]}"

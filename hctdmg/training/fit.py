@@ -12,9 +12,10 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,14 @@ from hctdmg.data.dataset import Dataset, Split
 from hctdmg.data.fingerprint import fingerprint
 from hctdmg.gating import ModalityGate
 from hctdmg.model import HctDmg
-from hctdmg.training.errors import TrainingError
+from hctdmg.training.errors import RecipeError, TrainingError
 from hctdmg.training.fit_config import FitConfig
 from hctdmg.training.fit_state import FitEpoch, FitResult, FitState, read_state, write_state
 from hctdmg.training.losses import selection_loss, task_loss, unimodal_loss
 from hctdmg.training.modality_dropout import drop_modalities
 from hctdmg.training.network import (
     ask,
+    describe,
     device_of,
     labelled_rows,
     predict_split,
@@ -53,6 +55,7 @@ def fit(
     config: FitConfig,
     folder: Path | None = None,
     report: Callable[[FitEpoch], None] = lambda _: None,
+    recipe: Mapping[str, Any] = MappingProxyType({}),
 ) -> FitResult:
     """Train in place, and leave the weights of the best epoch in the network, in evaluation mode.
 
@@ -62,13 +65,15 @@ def fit(
         config: How.
         folder: Takes the state after each epoch, and metrics as JSON lines; a state that is there is resumed.
         report: Called after each epoch.
+        recipe: What the network was built by, in JSON values; a resumption that differs names it. Whatever the network
+            itself was told is compared too.
 
     Raises:
         TrainingError: A loss is no longer finite, there is nothing to learn from, or the state is damaged.
-        RecipeError: The state is of another run.
+        RecipeError: The state is of another run, or has more epochs than are wanted.
     """
     with _threads(config.num_threads):
-        return _fit(network, data, config, folder, report)
+        return _fit(network, data, config, folder, report, recipe)
 
 
 def _fit(
@@ -77,6 +82,7 @@ def _fit(
     config: FitConfig,
     folder: Path | None,
     report: Callable[[FitEpoch], None],
+    recipe: Mapping[str, Any],
 ) -> FitResult:
     try:
         network.to(config.device)
@@ -85,9 +91,14 @@ def _fit(
     rows = _usable(data)
     standardise(network, data.splits["train"])
     state = _begin(network, config)
-    identity = _identity(network, data, config) if folder is not None else {}
+    identity = _identity(network, data, config, recipe) if folder is not None else {}
     if folder is not None:
         read_state(folder, state, identity, device_of(network))
+        if len(state.history) > config.num_epochs:
+            raise RecipeError(
+                f"num_epochs is {config.num_epochs}, but {len(state.history)} are trained already: it may grow, not "
+                "shrink"
+            )
     while not _is_over(state.history, config):
         _run_epoch(state, data, rows, config)
         if folder is not None:
@@ -130,14 +141,14 @@ def _begin(network: nn.Module, config: FitConfig) -> FitState:
     return FitState(network, optimizer, schedule)
 
 
-def _identity(network: nn.Module, data: Dataset, config: FitConfig) -> dict[str, Any]:
+def _identity(
+    network: nn.Module, data: Dataset, config: FitConfig, recipe: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a resumption must share; the number of epochs may grow."""
     settings = dataclasses.asdict(config)
     del settings["num_epochs"]
-    # Its settings too, which shapes do not tell: a dropout has none.
-    described = f"{getattr(network, 'config', None)} {network}"
-    model_sha256 = hashlib.sha256(described.encode()).hexdigest()
-    return {"data_sha256": fingerprint(data), "model_sha256": model_sha256, **settings}
+    model_sha256 = hashlib.sha256(describe(network).encode()).hexdigest()
+    return {"data_sha256": fingerprint(data), "model_sha256": model_sha256, **settings, **recipe}
 
 
 def _is_over(history: list[FitEpoch], config: FitConfig) -> bool:
@@ -210,7 +221,8 @@ def _objective(
     if not answer.unimodal or not config.unimodal_weight:
         return loss
     truths = dict.fromkeys(answer.unimodal, truth_BK)
-    for name, label_N in split.unimodal.items():
+    of_each = split.unimodal if config.unimodal_truth == "modality" else {}
+    for name, label_N in of_each.items():
         truths[name] = torch.from_numpy(label_N[chosen_B])[:, None].to(truth_BK.device)
     weights_N = answer.weights_N if config.unimodal_weighting == "gate" else None
     unimodal = {name: raw_BK.float() for name, raw_BK in answer.unimodal.items()}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Weighting = Literal["equal", "gate"]
+UnimodalTruth = Literal["modality", "sample"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class FitConfig:
         modality_dropout: Chance that a training sample loses a modality that it has; one always stays.
         unimodal_weight: Of the unimodal heads' loss beside the fused one; a network without such heads has none.
         unimodal_weighting: "equal" takes the mean of the modalities' losses; "gate" weighs each by its gate weight,
-            which teaches the gate too.
+            which teaches the gate too. A modality of which a batch knows no truth counts in neither.
+        unimodal_truth: "modality" teaches a unimodal head what people said of its modality, where they did, and the
+            sample's label otherwise; "sample" teaches the sample's label alone, which is all that a peer is told.
         gate_freeze_tolerance: Freeze the gate once converged: when over `gate_freeze_epochs` epochs no weight has
             moved by more than this. None never does.
         gate_freeze_epochs: At least 2.
@@ -41,6 +44,7 @@ class FitConfig:
     modality_dropout: float = 0.0
     unimodal_weight: float = 1.0
     unimodal_weighting: Weighting = "equal"
+    unimodal_truth: UnimodalTruth = "modality"
     gate_freeze_tolerance: float | None = None
     gate_freeze_epochs: int = 5
     amp: bool = False

@@ -150,12 +150,14 @@ def read_state(folder: Path, state: FitState, identity: Mapping[str, Any], devic
     state.optimizer.load_state_dict(content["optimizer"])
     state.schedule.load_state_dict(content["schedule"])
     state.history, state.best = history, content["best"]
+    write_metrics(folder / METRICS, history)  # a kill between the two left them short
     return True
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Digests last: a setting says more."""
     return [
         f"{name}: {str(theirs.get(name))[:60]} there, {str(ours.get(name))[:60]} here"
-        for name in sorted({*theirs, *ours})
+        for name in sorted({*theirs, *ours}, key=lambda one: (one.endswith("sha256"), one))
         if theirs.get(name) != ours.get(name)
     ]

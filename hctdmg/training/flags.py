@@ -97,9 +97,7 @@ def score_flags(
         insufficient_share=float(insufficient_N.mean()),
         threshold=calibration.incongruity_threshold,
         min_confidence=calibration.min_confidence,
-        readings={
-            name: _score_readings(name, predictions, split, data, calibration) for name in split.unimodal
-        },
+        readings={name: _score_readings(name, predictions, split, data) for name in split.unimodal},
     )
 
 
@@ -120,10 +118,7 @@ def _share(is_so_N: Bools) -> float | None:
     return float(is_so_N.mean()) if len(is_so_N) else None
 
 
-def _score_readings(
-    name: str, predictions: list[Prediction], split: Split, data: Dataset, calibration: Calibration
-) -> ReadingScores:
-    zone = calibration.unimodal[name].neutral_zone
+def _score_readings(name: str, predictions: list[Prediction], split: Split, data: Dataset) -> ReadingScores:
     pairs = [
         (reading, float(truth))
         for one, truth in zip(predictions, split.unimodal[name], strict=True)
@@ -131,7 +126,7 @@ def _score_readings(
     ]
     if not pairs:
         return ReadingScores(0, float("nan"), None)
-    right_N = np.array([is_right(reading, truth, zone, data) for reading, truth in pairs])
+    right_N = np.array([is_right(reading, truth, data) for reading, truth in pairs])
     scores = [reading.score for reading, _ in pairs if reading.score is not None]
     r = pearson(np.array(scores), np.array([truth for _, truth in pairs])) if scores else None
     return ReadingScores(len(pairs), float(right_N.mean()), r)

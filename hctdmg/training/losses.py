@@ -55,18 +55,25 @@ def unimodal_loss(
     task: Task,
     weights_N: Tensor | None,
 ) -> Tensor:
-    """Weighted mean of the modalities' own losses, each over the samples that have it.
+    """Weighted mean of the modalities' own losses, each over the samples that have it and whose truth is known.
+
+    A modality of which the batch tells nothing has no part in the mean: a loss of 0 would draw the gate to it.
 
     Args:
         unimodal: (B, K) of each modality.
         truths: (B, 1) or (B, K) of each modality.
         batch: Says who has what.
         task: What a label is.
-        weights_N: Of the modalities, summing to 1, in the order of `unimodal`; None weighs all alike.
+        weights_N: Of the modalities, not negative, in the order of `unimodal`; None weighs all alike.
     """
-    losses = []
-    for name, prediction_BK in unimodal.items():
+    known = {}
+    for number, (name, prediction_BK) in enumerate(unimodal.items()):
         is_absent_B1 = ~batch.masks[name].any(dim=1, keepdim=True)
-        losses.append(task_loss(prediction_BK, truths[name].masked_fill(is_absent_B1, torch.nan), task))
-    losses_N = torch.stack(losses)
-    return losses_N.mean() if weights_N is None else (weights_N * losses_N).sum()
+        truth_BK = truths[name].masked_fill(is_absent_B1, torch.nan)
+        if not bool(torch.isnan(truth_BK).any(dim=1).all()):
+            known[number] = task_loss(prediction_BK, truth_BK, task)
+    if not known:
+        return torch.stack([prediction_BK.sum() for prediction_BK in unimodal.values()]).sum() * 0.0
+    losses_N = torch.stack(list(known.values()))
+    shares_N = torch.ones_like(losses_N) if weights_N is None else weights_N[list(known)]
+    return (shares_N * losses_N).sum() / shares_N.sum()

@@ -6,6 +6,7 @@ standardises its inputs itself; a peer does in `Standardised`. Knows networks an
 Shape suffixes: B samples of a batch, N samples of a split (or modalities), T steps, D features, K outputs.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from hctdmg.model import HctDmg, Output
 
 LEAST_SCALE = 1e-6
 """A feature that varies less is constant: it is only centred, for dividing by its spread would magnify rounding."""
+PLAIN = (bool, int, float, str, tuple, list, dict)
+"""What settings of a module are made of."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,26 @@ def standardise(network: nn.Module, split: Split) -> None:
     """Give a network the statistics of a split, if it takes them; any other sees the features as they are."""
     if isinstance(network, HctDmg | Standardised):
         network.set_input_statistics(input_statistics(split))
+
+
+def describe(network: nn.Module) -> str:
+    """Its modules and what they were told, those settings included that no weight's shape shows, as a dropout's.
+
+    The same text for the same settings, whatever the weights.
+    """
+    lines = []
+    for path, module in network.named_modules():
+        told = {
+            name: value
+            for name, value in vars(module).items()
+            if not name.startswith("_") and name != "training" and _is_plain(value)
+        }
+        lines.append(f"{path} {type(module).__qualname__} {sorted(told.items())}")
+    return "\n".join(lines)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, PLAIN) or dataclasses.is_dataclass(value)
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -18,6 +18,7 @@ from torch import nn
 from hctdmg.baselines.registry import build
 from hctdmg.checkpoint import MANIFEST, MAX_MANIFEST_BYTES, WEIGHTS
 from hctdmg.config import ModalityConfig
+from hctdmg.contract import FeatureContract
 from hctdmg.manifest import PEER_FORMAT, CheckpointError, read_value
 from hctdmg.training.network import Standardised
 
@@ -32,6 +33,7 @@ class PeerManifest:
         num_outputs: K.
         num_steps: The most steps of each modality.
         training: How it was made (JSON values).
+        features: What it was trained on, where extractors of ours made it; None for ready-made features.
         weights_sha256: Digest of the weights' file.
     """
 
@@ -40,6 +42,7 @@ class PeerManifest:
     num_outputs: int
     num_steps: Mapping[str, int]
     training: Mapping[str, Any]
+    features: FeatureContract | None = None
     weights_sha256: str = ""
     format: Literal["hctdmg-peer"] = PEER_FORMAT
 

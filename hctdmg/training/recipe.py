@@ -11,6 +11,7 @@ from typing import Any
 
 import pydantic
 
+from hctdmg.baselines.registry import CONVOLUTIONAL
 from hctdmg.data.dataset import Dataset
 from hctdmg.training.build import NAMES, OWN, model_fields
 from hctdmg.training.errors import RecipeError
@@ -18,6 +19,10 @@ from hctdmg.training.fit_config import FitConfig
 from hctdmg.training.presets import PRESETS, preset_for
 
 KERNEL_SIZE = "kernel_size"
+OWN_FIT = (
+    "unimodal_weight", "unimodal_weighting", "unimodal_truth", "gate_freeze_tolerance", "gate_freeze_epochs",
+)  # fmt: skip
+"""Settings of training that are about unimodal heads and the gate, which no peer has."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,13 @@ class Recipe:
     fit: FitConfig
     settings: Mapping[str, Any]
     kernel_sizes: Mapping[str, int]
+
+    @property
+    def of_the_model(self) -> Mapping[str, Any]:
+        """By what the network is built: its name, and every setting by the name that the user gives it."""
+        kernels = {f"{KERNEL_SIZE}.{name}": size for name, size in self.kernel_sizes.items()}
+        own = {**model_fields(), **self.settings} if self.model == OWN else {}
+        return {"model": self.model, **own, **kernels}
 
 
 def make_recipe(
@@ -59,16 +71,19 @@ def make_recipe(
     base = PRESETS[preset]
     fit = dataclasses.asdict(base.fit)
     settings = dict(base.model) if model == OWN else {}
-    kernels = {name: size for name, size in base.kernel_sizes.items() if name in data.widths}
+    has_kernels = model in CONVOLUTIONAL
+    kernels = {name: size for name, size in base.kernel_sizes.items() if has_kernels and name in data.widths}
     known = [*fit, *model_fields(), *(f"{KERNEL_SIZE}.{name}" for name in data.widths)]
     for name, value in overrides:
         _check_name("setting", name, known)
+        if model != OWN and (name in OWN_FIT or name in model_fields()):
+            raise RecipeError(f"{name}: only {OWN} has this setting; {model} is as its paper has it")
         if name in fit:
             fit[name] = value
         elif name in model_fields():
-            if model != OWN:
-                raise RecipeError(f"{name}: only {OWN} has this setting; {model} is as its paper has it")
             settings[name] = _checked(name, type(model_fields()[name]), value)
+        elif not has_kernels:
+            raise RecipeError(f"{name}: {model} has no convolution; {', '.join(CONVOLUTIONAL)} have")
         else:
             kernels[name.removeprefix(f"{KERNEL_SIZE}.")] = _checked(name, int, value)
     return Recipe(model, preset, _fit_config(fit), settings, kernels)

@@ -87,13 +87,13 @@ def train_run(
     """
     if not is_resumed and any((folder / name).exists() for name in (STATE, CHECKPOINT)):
         raise RecipeError(f"{folder} holds a run already: add --resume, or give another folder")
-    data = on_cmu_scale(data)
+    data_sha256, data = fingerprint(data), on_cmu_scale(data)
     network = build_network(recipe.model, data, recipe.fit.seed, recipe.settings, recipe.kernel_sizes)
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    record = _record(data, recipe, source, num_parameters)
+    record = _record(data, data_sha256, recipe, source, num_parameters)
     if not (folder / STATE).exists():  # a run that is resumed in vain keeps its own
         _write(folder, {"command": list(command), **record})
-    result = fit(network, data, recipe.fit, folder, report)
+    result = fit(network, data, recipe.fit, folder, report, recipe.of_the_model)
     record["result"] = {
         "epochs": len(result.history),
         "best_epoch": result.best.epoch,
@@ -108,7 +108,7 @@ def train_run(
     return Run(result, sha256, num_parameters, is_servable)
 
 
-def _record(data: Dataset, recipe: Recipe, source: str, num_parameters: int) -> Record:
+def _record(data: Dataset, data_sha256: str, recipe: Recipe, source: str, num_parameters: int) -> Record:
     """What the checkpoint says of itself too: nothing in it differs between two equal runs on one machine."""
     return {
         "data": {
@@ -116,7 +116,7 @@ def _record(data: Dataset, recipe: Recipe, source: str, num_parameters: int) -> 
             "format": data.name,
             "task": data.task,
             "labels": list(data.label_names),
-            "sha256": fingerprint(data),
+            "sha256": data_sha256,  # as read, as `evaluate` tells it
             "rows": {name: split.num_samples for name, split in data.splits.items()},
         },
         "recipe": dataclasses.asdict(recipe),
@@ -134,9 +134,10 @@ def _save(
         assert isinstance(network, Standardised)
         steps, num = num_steps(data), num_outputs(data)
         modalities = modalities_of(data, recipe.kernel_sizes)
-        return save_peer(folder, network, PeerManifest(recipe.model, modalities, num, steps, record)), False
+        manifest = PeerManifest(recipe.model, modalities, num, steps, record, data.contract)
+        return save_peer(folder, network, manifest), False
     contract = _contract(data)
-    manifest = Manifest(
+    own = Manifest(
         name=OWN,
         version=str(record["data"]["sha256"])[:12],
         description=f"Trained by `hctdmg train` on {record['data']['source']}, read as {data.name}.",
@@ -146,7 +147,7 @@ def _save(
         training=record,
         weights_sha256="",
     )
-    return save_checkpoint(folder, network, manifest), not contract.is_precomputed
+    return save_checkpoint(folder, network, own), not contract.is_precomputed
 
 
 def _contract(data: Dataset) -> FeatureContract:

@@ -10,15 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hctdmg.baselines.mult import MulT, MulTConfig
+from hctdmg.baselines.registry import NAMES
+from hctdmg.batch import Batch
 from hctdmg.data.dataset import Dataset
-from hctdmg.training.build import build_network
+from hctdmg.training.build import build_network, modalities_of
 from hctdmg.training.errors import RecipeError, TrainingError
 from hctdmg.training.fit import FitConfig, FitResult, fit
-from hctdmg.training.fit_state import STATE
+from hctdmg.training.fit_state import METRICS, STATE
+from hctdmg.training.losses import unimodal_loss
 from hctdmg.training.modality_dropout import drop_modalities
-from hctdmg.training.network import predict_split, read_heads
+from hctdmg.training.network import Standardised, describe, predict_split, read_heads
 from hctdmg.training.scores import class_scores, emotion_scores, sentiment_scores
-from tests.small_data import FIT, MODEL, as_binary, as_classes, small_world
+from tests.small_data import FIT, MODEL, as_binary, as_classes, small_world, without_unimodal
 
 
 def trained(
@@ -98,21 +102,38 @@ def test_a_seed_decides_everything() -> None:
     assert not same_history(result, other)
 
 
-def test_inputs_are_standardised_from_the_training_split() -> None:
+@pytest.mark.parametrize("name", ["hct-dmg", "ef-lstm"])
+def test_inputs_are_standardised_from_the_training_split(name: str) -> None:
     data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
+    train = data.splits["train"]
     moved = {
-        name: dataclasses.replace(
+        which: dataclasses.replace(
             split,
             features={
                 one: (x_NTD * 64 + 8) * split.masks[one][..., None] for one, x_NTD in split.features.items()
             },
         )
-        for name, split in data.splits.items()
+        for which, split in data.splits.items()
     }
-    for name in ("hct-dmg", "ef-lstm"):
-        _, plain = trained(data, config, name)
-        _, shifted = trained(dataclasses.replace(data, splits=moved), config, name)
-        assert shifted.best.valid_loss == pytest.approx(plain.best.valid_loss, rel=1e-3), name
+    network, plain = trained(data, config, name)
+    # The other splits alone, then all: only the training split's numbers are in the weights, and they undo its own.
+    others, _ = trained(dataclasses.replace(data, splits={**moved, "train": train}), config, name)
+    for one, x_NTD in train.features.items():
+        rows = x_NTD[train.masks[one]]
+        mean_D, scale_D = _statistics(others, one)
+        np.testing.assert_allclose(mean_D, rows.mean(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(scale_D, rows.std(axis=0), rtol=1e-4)
+        assert not np.allclose(moved["valid"].features[one][moved["valid"].masks[one]].mean(axis=0), mean_D)
+    _, shifted = trained(dataclasses.replace(data, splits=moved), config, name)
+    assert shifted.best.valid_loss == pytest.approx(plain.best.valid_loss, rel=1e-3)
+
+
+def _statistics(network: torch.nn.Module, modality: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and spread (D,) that are saved with the weights."""
+    streams = getattr(network, "streams", None)
+    if streams is not None:
+        return streams[modality].input_mean_D.numpy(), streams[modality].input_scale_D.numpy()
+    return tuple(network.get_buffer(f"input_{what}_{modality}").numpy() for what in ("mean", "scale"))  # type: ignore[return-value]
 
 
 def test_the_gate_is_frozen_once_it_has_converged() -> None:
@@ -153,6 +174,45 @@ def test_a_unimodal_head_learns_what_people_said_of_its_modality_not_of_the_whol
         agreement[sign] = np.corrcoef(head_N[rows], test.labels_NK[rows, 0])[0, 1]
     assert agreement[1] > 0.5
     assert agreement[-1] < -0.5
+
+
+@pytest.mark.parametrize("is_absent", [True, False])
+@pytest.mark.parametrize("is_weighed", [True, False])
+def test_a_modality_without_a_truth_moves_no_weight_of_the_gate(is_absent: bool, is_weighed: bool) -> None:
+    batch = small_world().splits["train"].batch(range(12))
+    if is_absent:
+        nothing = torch.zeros_like(batch.masks["audio"])
+        batch = Batch(batch.features, {**batch.masks, "audio": nothing})
+    truths = {name: torch.ones(12, 1) for name in batch.masks}
+    if not is_absent:
+        truths["audio"] = torch.full((12, 1), torch.nan)
+    heads = {
+        "text": torch.full((12, 1), 3.0),
+        "audio": torch.zeros(12, 1),
+        "vision": torch.full((12, 1), 2.0),
+    }
+    logits_N = torch.tensor([0.3, 0.1, -0.2], requires_grad=True)
+    weights_N = logits_N.softmax(dim=0) if is_weighed else None
+    loss = unimodal_loss(heads, truths, batch, "regression", weights_N)
+    text, _, vision = logits_N.detach().exp().tolist() if is_weighed else (1.0, 1.0, 1.0)
+    assert loss.item() == pytest.approx((text * 2 + vision * 1) / (text + vision))
+    if is_weighed:
+        (slope_N,) = torch.autograd.grad(loss, logits_N)
+        # Text has the greater loss and yields to vision; what nobody knows of audio does not count.
+        assert slope_N[1].item() == pytest.approx(0.0, abs=1e-7)
+        assert slope_N[0].item() > 0.1
+    unknown = {name: torch.full((12, 1), torch.nan) for name in batch.masks}
+    assert unimodal_loss(heads, unknown, batch, "regression", weights_N).item() == 0.0
+
+
+def test_where_models_are_compared_no_head_is_taught_what_its_peers_are_not_told() -> None:
+    data = small_world()
+    config = dataclasses.replace(FIT, num_epochs=1, unimodal_truth="sample")
+    _, told = trained(data, config)
+    _, untold = trained(without_unimodal(data), config)
+    assert same_history(told, untold)
+    _, of_each = trained(data, dataclasses.replace(config, unimodal_truth="modality"))
+    assert not same_history(told, of_each)
 
 
 def test_a_label_that_is_not_known_teaches_nothing() -> None:
@@ -224,6 +284,64 @@ def test_a_state_is_resumed_only_by_the_run_that_wrote_it(tmp_path: Path) -> Non
     _, whole = trained(data, dataclasses.replace(config, num_epochs=8))
     assert same_history(longer, whole)
     assert whole.history[-1].learning_rate < 0.02
+
+
+def test_a_state_of_a_network_that_differs_only_in_what_shapes_do_not_tell_is_refused(tmp_path: Path) -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
+
+    def mult(**changes: float) -> torch.nn.Module:
+        torch.manual_seed(1)
+        shape = MulTConfig(modalities_of(data, {}), dim=8, num_heads=2, num_layers=1)
+        return Standardised(MulT(dataclasses.replace(shape, **changes)), data.widths)  # type: ignore[arg-type]
+
+    def own(**changes: float) -> torch.nn.Module:
+        return build_network("hct-dmg", data, 1, {**MODEL, **changes})
+
+    for build, others in (
+        (
+            mult,
+            ({"num_heads": 4}, {"attention_dropout": 0.5}, {"embed_dropout": 0.5}, {"output_dropout": 0.5}),
+        ),
+        (own, ({"num_heads": 4}, {"attention_dropout": 0.5}, {"input_dropout": 0.5})),
+    ):
+        folder = tmp_path / build.__name__
+        fit(build(), data, config, folder)
+        for changes in others:
+            with pytest.raises(RecipeError, match="is of another run"):
+                fit(build(**changes), data, config, folder)
+        fit(build(), data, config, folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_remembered_of_a_network_is_the_same_every_time(name: str) -> None:
+    data = small_world()
+    described = describe(build_network(name, data, 1))
+    assert described == describe(build_network(name, data, 2))
+    assert " at 0x" not in described
+
+
+def test_metrics_that_a_kill_cut_short_are_put_right_on_resumption(tmp_path: Path) -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=2)
+
+    def resume() -> None:
+        fit(build_network("hct-dmg", data, config.seed, MODEL), data, config, tmp_path)
+
+    resume()
+    whole = (tmp_path / METRICS).read_text()
+    for cut in (whole.splitlines(keepends=True)[0], None):
+        (tmp_path / METRICS).unlink()
+        if cut is not None:
+            (tmp_path / METRICS).write_text(cut)
+        resume()
+        assert (tmp_path / METRICS).read_text() == whole
+
+
+def test_a_run_does_not_shrink_below_what_it_has_trained(tmp_path: Path) -> None:
+    data, config = small_world(), dataclasses.replace(FIT, num_epochs=3)
+    network = build_network("hct-dmg", data, config.seed, MODEL)
+    fit(network, data, config, tmp_path)
+    with pytest.raises(RecipeError, match="num_epochs is 2, but 3 are trained already"):
+        fit(network, data, dataclasses.replace(config, num_epochs=2), tmp_path)
 
 
 def test_a_damaged_or_hostile_state_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from hctdmg.checkpoint import load_checkpoint
+from hctdmg.data.fingerprint import fingerprint
 from hctdmg.data.read import read_dataset
 from hctdmg.data.scale import on_cmu_scale
 from hctdmg.training.network import predict_split
@@ -58,6 +59,9 @@ def test_figures_are_those_of_the_scores_and_the_page_shows_them(
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == record
     page = read_page(tmp_path / "report" / "report.html")
     assert page.found == []
+    # One file has one digest, on whatever scale its labels are.
+    trained_on = json.loads((folder / "run.json").read_text())["data"]["sha256"]
+    assert record["data"]["sha256"] == trained_on == fingerprint(read_dataset(source))
     mae = f"{record['scores']['mae']['value']:.4g}"
     needed = {mae, loaded.sha256, record["data"]["sha256"], str(source), "recipe.fit.seed", "1111"}
     assert needed <= set(page.text)

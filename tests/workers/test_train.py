@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from hctdmg.baselines.registry import CONVOLUTIONAL, NAMES
 from hctdmg.checkpoint import load_checkpoint
 from hctdmg.data.dataset import Dataset
 from hctdmg.data.own import Example, FeatureSet, save_features, save_sample
 from hctdmg.data.synthetic import make_dataset
+from hctdmg.training.build import build_network
+from hctdmg.training.recipe import make_recipe
 from pipelines.prepare import DEFAULT_EXTRACTORS, extractor_contract
 from tests.small_data import SETTINGS, WORLD, as_classes, mult_file, small_world
 from workers.cli import run
@@ -154,9 +158,30 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(
     before = (tmp_path / "run.json").read_bytes()
     assert train(source, tmp_path, "--resume", "--set", "learning_rate=0.5") == 2
     assert "is of another run (learning_rate: 0.004 there, 0.5 here)" in capsys.readouterr().err
-    assert train(source, tmp_path, "--resume", "--set", "residual_dropout=0.5") == 2
-    assert "is of another run (model_sha256" in capsys.readouterr().err
+    for setting, message in (
+        ("residual_dropout=0.5", "residual_dropout: 0.1 there, 0.5 here"),
+        ("num_heads=4", "num_heads: 2 there, 4 here"),
+        ("kernel_size.audio=5", "kernel_size.audio: None there, 5 here"),
+    ):
+        assert train(source, tmp_path, "--resume", "--set", setting) == 2
+        assert f"is of another run ({message})" in capsys.readouterr().err
     assert (tmp_path / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("model", ["hct-dmg", "lf-lstm"])
+def test_features_of_another_extractor_than_it_was_trained_on_are_not_scored(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = own_set(tmp_path / "features", small_world()), tmp_path / "run"
+    settings = SETTINGS if model == "hct-dmg" else []
+    arguments = ["train", str(folder), "--out", str(out), "--model", model, *settings]
+    assert run([*arguments, "--set", "num_epochs=1"]) == 0
+    assert run(["evaluate", str(out), str(folder)]) == 0
+    path = folder / "features.json"
+    path.write_text(path.read_text().replace('"extractor": "haar-smile",', '"extractor": "haar-frown",'))
+    capsys.readouterr()
+    assert run(["evaluate", str(out), str(folder)]) == 2
+    assert "vision.extractor: 'haar-smile' != 'haar-frown'" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_a_public_data_set_is_not_served(
@@ -238,6 +263,33 @@ def test_what_can_not_be_is_one_line(
     assert len(errors) == 1
     assert message in errors[0]
     assert not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("kernel_size.text=5", "kernel_size.text: ef-lstm has no convolution"),
+        ("unimodal_weight=7", "unimodal_weight: only hct-dmg has this setting"),
+        ("unimodal_weighting=gate", "unimodal_weighting: only hct-dmg has this setting"),
+        ("unimodal_truth=sample", "unimodal_truth: only hct-dmg has this setting"),
+        ("gate_freeze_epochs=3", "gate_freeze_epochs: only hct-dmg has this setting"),
+    ],
+)
+def test_a_peer_refuses_a_setting_that_would_do_nothing(
+    setting: str, message: str, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(source), "--out", str(tmp_path / "run"), "--model", "ef-lstm"]
+    assert run([*arguments, "--set", setting, "--set", "num_epochs=1"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_kernels_are_set_of_the_models_that_have_convolutions() -> None:
+    data = small_world()
+    for name in NAMES:
+        has_some = any(isinstance(one, torch.nn.Conv1d) for one in build_network(name, data, 1).modules())
+        assert has_some == (name in CONVOLUTIONAL), name
+        recipe = make_recipe(name, "mosi", [], data)
+        assert bool(recipe.kernel_sizes) == has_some, name
 
 
 def test_data_that_can_not_be_used_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,12 @@ def test_the_same_run_gives_the_same_numbers(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("name", ["compare", "noise"])
+def test_models_are_compared_by_what_all_of_them_are_told(name: str) -> None:
+    for setup in (FULL, QUICK):
+        assert EXPERIMENTS[name].setup(setup).fit.unimodal_truth == "sample"
+
+
 def test_the_full_parameters_are_those_that_the_page_states() -> None:
     page = (Path(__file__).parents[3] / "docs" / "results" / "science.md").read_text()
     assert f"{FULL.fit.num_epochs} epochs on {FULL.num_train} samples" in page

@@ -1,6 +1,7 @@
 """Runs are done once, whatever happens in between: killed, damaged, with other parameters."""
 
 import dataclasses
+import json
 import os
 import resource
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from hctdmg.experiments.harness import Progress, execute, plan
 from hctdmg.experiments.record import find_record, path_of, read_record, write_record
-from hctdmg.experiments.setup import FULL, QUICK
+from hctdmg.experiments.setup import FULL, QUICK, on_equal_terms
 from hctdmg.training.errors import RecipeError
 from tests.hctdmg.experiments.made_up import MADE_UP, WAITS, make_record
 
@@ -90,6 +91,18 @@ def test_other_parameters_are_another_run(tmp_path: Path) -> None:
     assert find_record(tmp_path, full) is None
     changed = dataclasses.replace(MADE_UP, constants={"noise": 2})
     assert find_record(tmp_path, plan(changed, (0,), QUICK)[0]) is None
+
+
+def test_a_record_that_is_older_than_a_setting_had_its_default(tmp_path: Path) -> None:
+    done(tmp_path)
+    (run, *_) = plan(MADE_UP, (0,), QUICK)
+    path = path_of(tmp_path, run)
+    content = json.loads(path.read_text())
+    del content["parameters"]["fit"]["unimodal_truth"]
+    path.write_text(json.dumps(content))
+    assert find_record(tmp_path, run) is not None
+    (fair, *_) = plan(dataclasses.replace(MADE_UP, setup=on_equal_terms), (0,), QUICK)
+    assert find_record(tmp_path, fair) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"experiment": "a"}', '{"metrics": 3}', "\xff"])
