@@ -167,11 +167,13 @@ def _check_fit(judged: Judged, data: Dataset) -> None:
     if judged.labels != data.label_names:
         theirs, ours = (", ".join(names) or "sentiment" for names in (judged.labels, data.label_names))
         raise CheckpointError(f"the checkpoint answers with {theirs}, the data is labelled with {ours}")
-    if data.contract is not None and (needed := judged.features) is not None:
-        if not needed.is_precomputed and (differences := needed.differences(data.contract)):
-            raise CheckpointError(
-                f"the data's features are not those that the checkpoint needs (checkpoint != data): {differences[0]}"
-            )
+    needed = judged.features
+    if data.contract is None or needed is None or needed.is_precomputed:
+        return
+    if differences := needed.differences(data.contract):
+        raise CheckpointError(
+            f"the data's features are not those that the checkpoint needs (checkpoint != data): {differences[0]}"
+        )
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:

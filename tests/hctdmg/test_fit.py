@@ -115,7 +115,7 @@ def test_inputs_are_standardised_from_the_training_split(name: str) -> None:
         )
         for which, split in data.splits.items()
     }
-    network, plain = trained(data, config, name)
+    _, plain = trained(data, config, name)
     # The other splits alone, then all: only the training split's numbers are in the weights, and they undo its own.
     others, _ = trained(dataclasses.replace(data, splits={**moved, "train": train}), config, name)
     for one, x_NTD in train.features.items():
