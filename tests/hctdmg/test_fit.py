@@ -65,7 +65,9 @@ def test_yes_or_no_is_learned(name: str) -> None:
     data = as_binary(small_world())
     network, _ = trained(data, name=name)
     split = data.splits["test"]
-    glad, _ = emotion_scores(predict_split(network, split) > 0, split.labels_NK > 0, data.label_names)["glad"]
+    glad, *_ = emotion_scores(predict_split(network, split) > 0, split.labels_NK > 0, data.label_names)[
+        "glad"
+    ]
     assert glad.floor is not None
     assert glad.value > glad.floor + 0.2
 
@@ -115,7 +117,7 @@ def test_inputs_are_standardised_from_the_training_split(name: str) -> None:
         )
         for which, split in data.splits.items()
     }
-    network, plain = trained(data, config, name)
+    _, plain = trained(data, config, name)
     # The other splits alone, then all: only the training split's numbers are in the weights, and they undo its own.
     others, _ = trained(dataclasses.replace(data, splits={**moved, "train": train}), config, name)
     for one, x_NTD in train.features.items():
