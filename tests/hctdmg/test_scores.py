@@ -66,7 +66,8 @@ def test_a_constant_guess_is_exactly_at_the_floor() -> None:
     for accuracy, f1, macro in scores.values():
         assert accuracy.value == accuracy.floor
         assert f1.value == f1.floor
-        assert macro.value == macro.floor < 0.5
+        assert macro.value == macro.floor
+        assert macro.value < 0.5
     perfect = emotion_scores(truth, truth, ("happy", "sad", "angry", "neutral"))
     assert all(score.value == 1.0 for emotion in perfect.values() for score in emotion)
 
