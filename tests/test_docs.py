@@ -1,5 +1,6 @@
 """What pages name exists, and their tables are what the committed results and the code say."""
 
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from tests.bench import capacity_page, delivery_page, model_speed, science_page
+from tests.bench import capacity_page, delivery_page, model_speed, peers, science_page
 from tests.bench.blocks import DOCS
 from workers.config_file import SHIPPED
 from workers.scaling import Rules
@@ -62,3 +63,11 @@ def test_the_autoscaling_s_snippets_are_a_config_that_serve_takes() -> None:
 def test_every_picture_that_the_science_page_shows_is_there() -> None:
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", science_page.PAGE.read_text())
     assert not [name for name in pictures if not (science_page.PAGE.parent / name).is_file()]
+
+
+def test_the_page_of_peers_shows_what_was_measured_and_claims_nothing_else() -> None:
+    _, _, rest = peers.PAGE.read_text().partition(f"{peers.BEGIN}\n")
+    shown, end, _ = rest.partition(peers.END)
+    assert end
+    results = peers.RESULTS
+    assert shown == (peers.as_table(json.loads(results.read_text())) if results.exists() else peers.NOT_RUN)

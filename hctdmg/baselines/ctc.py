@@ -4,12 +4,14 @@
     aligned:   x'_m(j) = sum over s of p_m(s, j) x_m(s)      ─▶ the model behind it
     learned:   by that model's loss and by the CTC loss (Graves et al. 2006) of the positions 1, 2, ... n in order
 
-P is the most steps that the words have in any batch, n those of the sample. MulT's: the structure, and that the losses
-are added as they are. Ours: the LSTM's width 32, which adds 26,022 parameters at inputs 300/74/35 and 50 words (581,523
-with EF-LSTM, 1,250,749 with RAVEN, 532,064 with MCTN); masks; and two rules. A sample without words has as many
-positions as its next modality has steps, at most P. A modality with fewer steps than there are positions has no CTC
-loss, for no path is that long. Behind it, RAVEN's LSTMs within a word see one step, and their recurrent weights idle;
-MCTN answers from the words and takes what is aligned as its target, so there the CTC loss alone teaches alignment.
+P is the most steps that the words have in any batch, n those of the sample. MulT's: that features are moved to
+positions by what CTC says of them, and that the losses are added as they are. Its repository's aligner is an LSTM of
+two layers whose state, P + 1 wide, is the logits. Ours: one LSTM of width 32 and a linear layer in its place, which
+adds 26,022 parameters at inputs 300/74/35 and 50 words (581,523 with EF-LSTM, 1,250,749 with RAVEN, 532,064 with MCTN);
+masks; and two rules. A sample without words has as many positions as its next modality has steps, at most P. A modality
+with fewer steps than there are positions has no CTC loss, for no path is that long. Behind it, RAVEN's LSTMs within a
+word see one step, and their recurrent weights idle; MCTN answers from the words and takes what is aligned as its
+target, so there the CTC loss alone teaches alignment.
 
 Shape suffixes: B samples, S steps of a modality, P positions, Q positions and blank, D features.
 """

@@ -63,7 +63,7 @@ class Evaluation:
     Attributes:
         num_samples: That were scored.
         num_left_out: Without any modality, or without a label.
-        scores: By name; of yes-or-no labels, "NAME accuracy" and "NAME f1" for each.
+        scores: By name; of yes-or-no labels, "NAME accuracy", "NAME f1" and "NAME f1_macro" for each.
         predicted_NK: Raw outputs of the samples that were scored.
         truth_NK: Their labels.
         flags: None for a peer, and where no two modalities were labelled on their own.
@@ -144,8 +144,8 @@ def task_scores(predicted_NK: Floats, truth_NK: Floats, data: Dataset, seed: int
         found = emotion_scores(predicted_NK > 0, truth_NK > 0.5, data.label_names, True, seed)
         return {
             f"{name} {what}": score
-            for name, pair in found.items()
-            for what, score in zip(("accuracy", "f1"), pair, strict=True)
+            for name, three in found.items()
+            for what, score in zip(("accuracy", "f1", "f1_macro"), three, strict=True)
         }
     predicted_N, truth_N = predicted_NK[:, 0].astype(np.float64), truth_NK[:, 0].astype(np.float64)
     return sentiment_scores(predicted_N, truth_N, True, seed)

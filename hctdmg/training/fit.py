@@ -43,7 +43,7 @@ from hctdmg.training.network import (
     usable_rows,
 )
 
-__all__ = ["FitConfig", "FitEpoch", "FitResult", "fit"]
+__all__ = ["FitConfig", "FitEpoch", "FitResult", "fit", "threads"]
 
 Rng = np.random.Generator
 Rows = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ def fit(
         TrainingError: A loss is no longer finite, there is nothing to learn from, or the state is damaged.
         RecipeError: The state is of another run, or has more epochs than are wanted.
     """
-    with _threads(config.num_threads):
+    with threads(config.num_threads):
         return _fit(network, data, config, folder, report, recipe)
 
 
@@ -111,7 +111,7 @@ def _fit(
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def threads(number: int | None) -> Iterator[None]:
     """Let torch compute with so many threads in the body."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)

@@ -31,7 +31,8 @@ class FitConfig:
         amp: Forward passes in bfloat16; needs a GPU.
         device: Of torch.
         seed: Of batches, dropout and modality dropout; the network's first weights are the caller's.
-        num_threads: Of torch while it trains; None leaves it as it is. Another number rounds differently.
+        num_threads: Of torch while it trains and, in `train_run`, calibrates; None leaves it as it is. Another number
+            rounds differently.
     """
 
     num_epochs: int = 40

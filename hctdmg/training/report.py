@@ -17,7 +17,7 @@ from hctdmg.training.versions import versions
 SCORE_COLUMNS = ("score", "value", "95 % from", "to", "floor")
 CONVENTIONS = (
     "Acc2 and F1 in both conventions: nonzero leaves out labels of 0, haszero counts 0 as positive. F1 is weighted by "
-    "the true classes. The floor is what the best constant guess gets."
+    "the true classes, f1_macro is their plain mean. The floor is what the best constant guess gets."
 )
 
 

@@ -30,7 +30,7 @@ from hctdmg.training.build import OWN, build_network, modalities_of, num_outputs
 from hctdmg.training.calibrate import calibrate
 from hctdmg.training.curves import curves
 from hctdmg.training.errors import RecipeError
-from hctdmg.training.fit import FitEpoch, FitResult, fit
+from hctdmg.training.fit import FitEpoch, FitResult, fit, threads
 from hctdmg.training.fit_state import STATE
 from hctdmg.training.network import Standardised
 from hctdmg.training.peer_checkpoint import PeerManifest, save_peer
@@ -101,7 +101,8 @@ def train_run(
         "gate_weights": result.best.gate_weights,
         "gate_frozen_after": result.gate_frozen_after,
     }
-    sha256, is_servable = _save(folder / CHECKPOINT, network.to("cpu"), data, recipe, record)
+    with threads(recipe.fit.num_threads):  # calibration rounds as training does
+        sha256, is_servable = _save(folder / CHECKPOINT, network.to("cpu"), data, recipe, record)
     (folder / CURVES).write_bytes(curves(result))
     seconds = result.history[-1].seconds
     _write(folder, {"command": list(command), **record, "seconds": seconds, "checkpoint_sha256": sha256})

@@ -1,7 +1,8 @@
 """The figures that papers of this field report, by their own conventions, each beside the floor of a constant guess.
 
 Acc2 and its F1 come in two conventions. *non-zero* (MulT): samples whose label is 0 are left out, `> 0` is positive.
-*has-zero* (MMSA): all samples, `>= 0` is positive. F1 is weighted by the true classes' support; MulT and MISA call the
+*has-zero* (MMSA): all samples, `>= 0` is positive. F1 is weighted by the true classes' support, F1 macro is their plain
+mean; MulT and MISA call the
 library with prediction and truth swapped, which weighs by the predicted one, and is not done here. Knows arrays of
 numbers, not where they come from.
 
@@ -20,6 +21,8 @@ from sklearn.metrics import accuracy_score, f1_score
 from hctdmg.training.metrics import Numbers, mean_absolute_error, pearson
 
 Labels = npt.NDArray[np.int64]
+Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
+"""Of predictions and truths, in this order."""
 
 NUM_RESAMPLES = 1000
 """Of the bootstrap: 25 of them lie beyond each end of a 95 % interval, enough for two digits."""
@@ -50,7 +53,7 @@ def accuracy_within(predicted_N: Numbers, truth_N: Numbers, limit: int) -> float
 def sentiment_scores(
     predicted_N: Numbers, truth_N: Numbers, with_intervals: bool = False, seed: int = 0
 ) -> dict[str, Score]:
-    """MAE, r, Acc7, Acc5 and both conventions of Acc2 and F1; on CMU's scale, from -3 to 3.
+    """MAE, r, Acc7, Acc5 and both conventions of Acc2, F1 and F1 macro; on CMU's scale, from -3 to 3.
 
     Args:
         predicted_N: Unclipped.
@@ -69,10 +72,12 @@ def sentiment_scores(
         "r": (pearson, None),
         "acc7": (lambda p, t: accuracy_within(p, t, 3), _floor(_whole(truth_N, 3))),
         "acc5": (lambda p, t: accuracy_within(p, t, 2), _floor(_whole(truth_N, 2))),
-        "acc2_nonzero": (lambda p, t: _two(p, t, True, False), _two_floor(truth_N, True, False)),
-        "f1_nonzero": (lambda p, t: _two(p, t, True, True), _two_floor(truth_N, True, True)),
-        "acc2_haszero": (lambda p, t: _two(p, t, False, False), _two_floor(truth_N, False, False)),
-        "f1_haszero": (lambda p, t: _two(p, t, False, True), _two_floor(truth_N, False, True)),
+        "acc2_nonzero": (lambda p, t: _two(p, t, True, _accuracy), _two_floor(truth_N, True, _accuracy)),
+        "f1_nonzero": (lambda p, t: _two(p, t, True, _weighted), _two_floor(truth_N, True, _weighted)),
+        "acc2_haszero": (lambda p, t: _two(p, t, False, _accuracy), _two_floor(truth_N, False, _accuracy)),
+        "f1_haszero": (lambda p, t: _two(p, t, False, _weighted), _two_floor(truth_N, False, _weighted)),
+        "f1_macro_nonzero": (lambda p, t: _two(p, t, True, _macro), _two_floor(truth_N, True, _macro)),
+        "f1_macro_haszero": (lambda p, t: _two(p, t, False, _macro), _two_floor(truth_N, False, _macro)),
     }
     return {
         name: _score(measure, predicted_N, truth_N, floor, with_intervals, seed)
@@ -86,8 +91,8 @@ def emotion_scores(
     names: Sequence[str],
     with_intervals: bool = False,
     seed: int = 0,
-) -> Mapping[str, tuple[Score, Score]]:
-    """Accuracy and weighted F1 of each of IEMOCAP's yes-or-no tasks.
+) -> Mapping[str, tuple[Score, Score, Score]]:
+    """Accuracy, weighted and macro F1 of each of IEMOCAP's yes-or-no tasks.
 
     A floor in the high eighties is not rare: an emotion that one sample in seven has is "no" in six of seven.
 
@@ -106,11 +111,11 @@ def emotion_scores(
     for column, name in enumerate(names):
         predicted_N, truth_N = predicted_NK[:, column].astype(int), truth_NK[:, column].astype(int)
         constant_N = np.full_like(truth_N, int(truth_N.mean() > 0.5))
-        accuracy, f1 = (
+        accuracy, f1, f1_macro = (
             _score(measure, predicted_N, truth_N, measure(constant_N, truth_N), with_intervals, seed)
-            for measure in (_accuracy, _weighted)
+            for measure in (_accuracy, _weighted, _macro)
         )
-        found[name] = (accuracy, f1)
+        found[name] = (accuracy, f1, f1_macro)
     return found
 
 
@@ -142,7 +147,7 @@ def _accuracy(predicted_N: npt.NDArray[Any], truth_N: npt.NDArray[Any]) -> float
 
 
 def _weighted(predicted_N: npt.NDArray[Any], truth_N: npt.NDArray[Any]) -> float:
-    return _weighted_f1(truth_N, predicted_N)
+    return float(f1_score(truth_N, predicted_N, average="weighted", zero_division=0))
 
 
 def _macro(predicted_N: npt.NDArray[Any], truth_N: npt.NDArray[Any]) -> float:
@@ -177,7 +182,7 @@ def interval(
 
 
 def _score(
-    measure: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float],
+    measure: Measure,
     predicted_N: npt.NDArray[Any],
     truth_N: npt.NDArray[Any],
     floor: float | None,
@@ -195,7 +200,8 @@ def _whole(values_N: Numbers, limit: int) -> Labels:
     return np.round(np.clip(values_N, -limit, limit)).astype(np.int64)
 
 
-def _two(predicted_N: Numbers, truth_N: Numbers, drops_zero: bool, is_f1: bool) -> float:
+def _two(predicted_N: Numbers, truth_N: Numbers, drops_zero: bool, measure: Measure) -> float:
+    """Of the side of 0; NaN where no sample is left."""
     if drops_zero:
         kept_N = truth_N != 0
         truth, predicted = truth_N[kept_N] > 0, predicted_N[kept_N] > 0
@@ -203,23 +209,19 @@ def _two(predicted_N: Numbers, truth_N: Numbers, drops_zero: bool, is_f1: bool) 
         truth, predicted = truth_N >= 0, predicted_N >= 0
     if not len(truth):
         return float("nan")
-    return _weighted_f1(truth, predicted) if is_f1 else float(accuracy_score(truth, predicted))
+    return measure(predicted, truth)
 
 
-def _two_floor(truth_N: Numbers, drops_zero: bool, is_f1: bool) -> float:
+def _two_floor(truth_N: Numbers, drops_zero: bool, measure: Measure) -> float:
     """Of always saying what is more frequent."""
-    guesses = [_two(np.full_like(truth_N, sign), truth_N, drops_zero, False) for sign in (-1.0, 1.0)]
+    guesses = [_two(np.full_like(truth_N, sign), truth_N, drops_zero, _accuracy) for sign in (-1.0, 1.0)]
     likelier = (-1.0, 1.0)[int(np.argmax(guesses))]
-    return _two(np.full_like(truth_N, likelier), truth_N, drops_zero, is_f1)
+    return _two(np.full_like(truth_N, likelier), truth_N, drops_zero, measure)
 
 
 def _floor(truth_N: Labels) -> float:
     _, counts = np.unique(truth_N, return_counts=True)
     return float(counts.max() / counts.sum())
-
-
-def _weighted_f1(truth_N: npt.NDArray[np.generic], predicted_N: npt.NDArray[np.generic]) -> float:
-    return float(f1_score(truth_N, predicted_N, average="weighted", zero_division=0))
 
 
 def _check(predicted: npt.NDArray[np.generic], truth: npt.NDArray[np.generic]) -> None:

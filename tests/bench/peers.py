@@ -29,6 +29,8 @@ from hctdmg.training.network import predict_split
 from hctdmg.training.scores import sentiment_scores
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "peers.md"
+RESULTS = PAGE.parent / "results" / "peers.json"
+NOT_RUN = "Not run yet: there is no result to show.\n"
 BEGIN, END = "<!-- learning: written by python -m tests.bench.peers -->", "<!-- end of learning -->"
 NUM_VALID, NUM_TEST, BATCH_SIZE, SEED = 150, 600, 32, 1
 

@@ -65,7 +65,9 @@ def test_yes_or_no_is_learned(name: str) -> None:
     data = as_binary(small_world())
     network, _ = trained(data, name=name)
     split = data.splits["test"]
-    glad, _ = emotion_scores(predict_split(network, split) > 0, split.labels_NK > 0, data.label_names)["glad"]
+    glad, *_ = emotion_scores(predict_split(network, split) > 0, split.labels_NK > 0, data.label_names)[
+        "glad"
+    ]
     assert glad.floor is not None
     assert glad.value > glad.floor + 0.2
 

@@ -37,6 +37,19 @@ def test_f1_weighs_by_the_true_classes() -> None:
     assert right != pytest.approx(swapped)
 
 
+def test_macro_f1_counts_both_sides_alike_and_a_constant_guess_is_at_its_floor() -> None:
+    truth, guess = np.array([1.0] * 9 + [-1.0]), np.array([1.0] * 8 + [-1.0] * 2)
+    scores = sentiment_scores(guess, truth, with_intervals=True)
+    for name in ("f1_macro_nonzero", "f1_macro_haszero"):
+        # Positive: 2 * 8 / (8 + 9); negative: 2 * 1 / (2 + 1).
+        assert scores[name].value == pytest.approx((16 / 17 + 2 / 3) / 2)
+        assert scores[name].floor == pytest.approx((18 / 19 + 0) / 2)
+        assert scores[name].lower is not None
+    kept = TRUTH != 0
+    macro = f1_score(TRUTH[kept] > 0, GUESS[kept] > 0, average="macro")
+    assert sentiment_scores(GUESS, TRUTH)["f1_macro_nonzero"].value == pytest.approx(macro)
+
+
 def test_errors_and_correlation_are_of_all_samples_unclipped() -> None:
     scores = sentiment_scores(GUESS, TRUTH)
     assert scores["mae"].value == pytest.approx(np.abs(GUESS - TRUTH).mean())
@@ -49,12 +62,14 @@ def test_a_constant_guess_is_exactly_at_the_floor() -> None:
     shares = (0.144, 0.206, 0.242, 0.408)
     truth = np.stack([np.arange(1000) < 1000 * share for share in shares], axis=1)
     scores = emotion_scores(np.zeros_like(truth), truth, ("happy", "sad", "angry", "neutral"))
-    assert [round(accuracy.value, 3) for accuracy, _ in scores.values()] == [0.856, 0.794, 0.758, 0.592]
-    for accuracy, f1 in scores.values():
+    assert [round(accuracy.value, 3) for accuracy, *_ in scores.values()] == [0.856, 0.794, 0.758, 0.592]
+    for accuracy, f1, macro in scores.values():
         assert accuracy.value == accuracy.floor
         assert f1.value == f1.floor
+        assert macro.value == macro.floor
+        assert macro.value < 0.5
     perfect = emotion_scores(truth, truth, ("happy", "sad", "angry", "neutral"))
-    assert all(accuracy.value == f1.value == 1.0 for accuracy, f1 in perfect.values())
+    assert all(score.value == 1.0 for emotion in perfect.values() for score in emotion)
 
 
 def test_macro_counts_rare_classes_as_much() -> None:

@@ -21,6 +21,7 @@ from hctdmg.data.dataset import Dataset
 from hctdmg.data.own import Example, FeatureSet, save_features, save_sample
 from hctdmg.data.synthetic import make_dataset
 from hctdmg.training.build import build_network
+from hctdmg.training.calibrate import calibrate
 from hctdmg.training.recipe import make_recipe
 from pipelines.prepare import DEFAULT_EXTRACTORS, extractor_contract
 from tests.small_data import SETTINGS, WORLD, as_classes, mult_file, small_world
@@ -87,6 +88,22 @@ def test_a_run_folder_holds_all_that_is_needed_to_repeat_it(
     assert train(source, tmp_path / "b") == 0
     assert load_checkpoint(str(tmp_path / "b" / "checkpoint")).sha256 == loaded.sha256
     assert metrics(tmp_path / "b") == metrics(tmp_path / "a")
+
+
+def test_calibration_computes_with_the_threads_of_training(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return calibrate(*arguments)
+
+    monkeypatch.setattr("hctdmg.training.run.calibrate", watched)
+    before = torch.get_num_threads()
+    assert train(source, tmp_path, "--set", "num_threads=3", epochs=1) == 0
+    assert seen == [3]
+    assert torch.get_num_threads() == before
 
 
 def test_a_run_that_is_killed_and_resumed_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
