@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,8 +113,17 @@ def main() -> int:
     return 0
 
 
-def spike(broker: KafkaBroker, phases: tuple[Phase, ...]) -> tuple[list[Sample], dict[str, list[str]]]:
+def spike(
+    broker: KafkaBroker,
+    phases: tuple[Phase, ...],
+    is_over: Callable[[list[Sample]], bool] = lambda _: False,
+) -> tuple[list[Sample], dict[str, list[str]]]:
     """Run the application through the phases.
+
+    Args:
+        broker: Where the segments go.
+        phases: The load.
+        is_over: Whether enough was seen; else all phases are waited for.
 
     Returns:
         What was seen, and for each deployment the kinds of nodes that its replicas were on at the end.
@@ -127,7 +136,7 @@ def spike(broker: KafkaBroker, phases: tuple[Phase, ...]) -> tuple[list[Sample],
     ):
         config = manifest_config(topics, Path(place))
         with running(config, address) as application, load(topics, phases) as num_sent:
-            samples = watch(application, num_sent, phases[-1].until_s)
+            samples = watch(application, num_sent, phases[-1].until_s, is_over)
             return samples, placement()
 
 
@@ -199,11 +208,16 @@ def load(topics: Topics, phases: tuple[Phase, ...]) -> Iterator[list[int]]:
         producer.flush()
 
 
-def watch(application: Application, num_sent: list[int], seconds: float) -> list[Sample]:
+def watch(
+    application: Application,
+    num_sent: list[int],
+    seconds: float,
+    is_over: Callable[[list[Sample]], bool],
+) -> list[Sample]:
     """Look twice a second."""
-    samples = []
+    samples: list[Sample] = []
     begun_s = time.monotonic()
-    while (at_s := time.monotonic() - begun_s) < seconds:
+    while (at_s := time.monotonic() - begun_s) < seconds and not is_over(samples):
         progress = [one.progress for one in application.statuses() if one.progress is not None]
         num_answered = sum(one.num_events + one.num_dead_letters for one in progress)
         deployments = serve.status().applications[application.name].deployments
