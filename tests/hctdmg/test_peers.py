@@ -1,5 +1,6 @@
 """Every model of the registry: its size, that nothing leaks into an answer, and that it learns."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -18,10 +19,12 @@ from hctdmg.config import ModalityConfig
 from hctdmg.data.dataset import Split
 from hctdmg.data.synthetic import DEFAULT_WORLD, make_dataset
 from hctdmg.training.scores import sentiment_scores
+from tests.bench.peers import as_table
 from tests.hctdmg.peers import NUM_POSITIONS, SMALL, make_small
 from tests.hctdmg.samples import NAMES, make_sample, small_config
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "peers.md"
+RESULT = PAGE.parent / "results" / "peers.json"
 PEERS = tuple(name for name in registry.NAMES if name != "hct-dmg")
 MODALITIES = small_config(3).modalities
 
@@ -85,6 +88,15 @@ def test_the_page_says_the_same_sizes() -> None:
     rows = [line.split("|") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     said = {cells[1].strip(" `"): int(cells[5].replace(",", "")) for cells in rows}
     assert said == SIZES
+
+
+def test_the_page_says_what_the_committed_run_found_and_every_model_learned_in_it() -> None:
+    record = json.loads(RESULT.read_text())
+    assert as_table(record) in PAGE.read_text()
+    assert tuple(record["models"]) == registry.NAMES
+    assert all(
+        one["acc2_margin"] > 0.2 and one["mae"] < one["mae_floor"] for one in record["models"].values()
+    )
 
 
 @pytest.mark.parametrize("name", PEERS)
