@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -36,6 +36,7 @@ def test_a_paired_difference_is_tested_seed_by_seed() -> None:
     assert (alone.difference.mean, alone.difference.half, alone.p) == (2.0, None, None)
 
 
+@settings(deadline=None)
 @given(NUMBERS, NUMBERS)
 def test_the_other_way_round_only_the_sign_turns(first: list[float], second: list[float]) -> None:
     left, right = dict(enumerate(first)), dict(enumerate(second))
