@@ -13,8 +13,8 @@ from hctdmg.experiments.tables import variants_table
 WAITS = "HCTDMG_TEST_WAITS"
 
 
-def make_record(variant: str, seed: int, experiment: str = "made-up", **metrics: float) -> Record:
-    return Record(experiment, variant, seed, {"name": "full"}, metrics, 1.0, {"python": "3"})
+def make_record(variant: str, seed: int, **metrics: float) -> Record:
+    return Record("made-up", variant, seed, {"name": "full"}, metrics, 1.0, {"python": "3"})
 
 
 def measure(variant: str, seed: int, setup: Setup) -> Metrics:

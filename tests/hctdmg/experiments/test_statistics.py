@@ -3,10 +3,11 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from hctdmg.experiments.recovery import RECOVERY
 from hctdmg.experiments.statistics import estimate, paired, share
 from hctdmg.experiments.tables import variants_table
 from tests.hctdmg.experiments.made_up import make_record
@@ -35,6 +36,7 @@ def test_a_paired_difference_is_tested_seed_by_seed() -> None:
     assert (alone.difference.mean, alone.difference.half, alone.p) == (2.0, None, None)
 
 
+@settings(deadline=None)
 @given(NUMBERS, NUMBERS)
 def test_the_other_way_round_only_the_sign_turns(first: list[float], second: list[float]) -> None:
     left, right = dict(enumerate(first)), dict(enumerate(second))
@@ -63,3 +65,18 @@ def test_a_table_shows_means_and_differences_and_says_where_there_is_nothing() -
     assert table.rows[1][:2] == ["b", 2]
     assert str(table.rows[1][3]).startswith("+0.500 ± 0.000")
     assert table.rows[2] == ["c", 0, None, None]
+
+
+def test_recovery_counts_runs_and_takes_the_worlds_of_a_seed_together() -> None:
+    measured = {"text": (1.0, 0.5, 0.2), "audio": (0.0, 0.2, 0.4), "vision": (1.0, 0.5, 0.6)}
+    records = [
+        make_record(f"streams-{name}", seed, **{"recovered": right, "gate.best": weight, "mae": error + seed})
+        for seed in (0, 1)
+        for name, (right, weight, error) in measured.items()
+    ]
+    rows = {(row[0], row[1]): row for row in RECOVERY.read(records).tables[0].rows}
+    assert rows["streams", "any"][2:4] == [6, "4 of 6 (0.22 to 0.96)"]
+    assert str(rows["streams", "any"][5]).startswith("0.400 ±")
+    assert str(rows["streams", "any"][6]).startswith("0.900 ±")
+    assert rows["streams", "audio"][3] == "0 of 2 (0.00 to 0.84)"
+    assert rows["samples", "text"][2:] == [0, None, None, None, None]
