@@ -36,7 +36,7 @@ def sims(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A file as CH-SIMS', and a run on it."""
     folder = tmp_path_factory.mktemp("sims")
     source = sims_file(folder / "sims.pkl", small_world())
-    assert run(["train", str(source), "--out", str(folder / "run"), *SETTINGS, "--set", "num_epochs=6"]) == 0
+    assert run(["train", str(source), "--out", str(folder / "run"), *SETTINGS, "--set", "num_epochs=20"]) == 0
     return source, folder / "run"
 
 

@@ -3,8 +3,10 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hctdmg.data.read import read_dataset
 from tests.extraction import contents, lines_of, many_rows, planned, write_manifest
 from workers.cli import run
 from workers.clips import Clip
@@ -12,7 +14,7 @@ from workers.extract_cluster import extract_on_cluster
 
 
 @pytest.mark.e2e
-def test_a_ray_cluster_makes_the_same_files(
+def test_a_ray_cluster_makes_the_same_samples(
     tmp_path: Path, clips: list[Clip], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [*many_rows(clips, 10), ("missing.mp4", "", "", "x", 0, "train")]
@@ -24,7 +26,15 @@ def test_a_ray_cluster_makes_the_same_files(
     assert lines[-1]["num_extracted"] == 10
     assert lines[-1]["skipped"][0]["reason"].startswith("fetch: No such file")
     assert run([*arguments, str(tmp_path / "here"), "--jobs", "2"]) == 2
-    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+    assert set(contents(tmp_path / "ray")) == set(contents(tmp_path / "here"))
+    # Ray's processes compute with one thread, which adds up in another order: the last bits of sound may differ.
+    ours, theirs = (read_dataset(tmp_path / name).splits for name in ("here", "ray"))
+    for name, split in ours.items():
+        other = theirs[name]
+        assert (split.ids, split.labels_NK.tolist()) == (other.ids, other.labels_NK.tolist())
+        for modality, x_NTD in split.features.items():
+            np.testing.assert_array_equal(split.masks[modality], other.masks[modality])
+            np.testing.assert_allclose(other.features[modality], x_NTD, atol=1e-4)
 
 
 @pytest.mark.e2e
