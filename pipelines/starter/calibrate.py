@@ -13,10 +13,16 @@ import numpy.typing as npt
 import torch
 
 from hctdmg.checkpoint import Checkpoint
-from hctdmg.incongruity import LABEL_RANGE
 from hctdmg.manifest import Calibration, HeadCalibration, Manifest
 from hctdmg.model import HctDmg
 from hctdmg.predictor import Predictor, sentiment_class
+from hctdmg.training.calibrate import (
+    FALSE_POSITIVE_RATE,
+    LEAST_CONFIDENCE,
+    LEAST_THRESHOLD,
+    LEAST_ZONE,
+    PRECISION,
+)
 from hctdmg.training.calibration import (
     fit_interval_factor,
     fit_min_confidence,
@@ -34,16 +40,6 @@ NEUTRAL_WITHIN = 0.25
 """People's mean rating at most a third of a point (of four) from 0: neutral beyond doubt."""
 MISREAD = 0.2
 """Share of such texts and faces that may be read as positive or negative."""
-LEAST_ZONE = 0.5
-"""Half way to the first step of CMU's scale, whatever the head: what rounds to 0 there is neutral here."""
-PRECISION = 0.70
-"""Share of the confident readings of words that must be of the right class; false flags are bounded on their own."""
-LEAST_CONFIDENCE = 0.5
-"""Below it another class may be as likely."""
-LEAST_THRESHOLD = 2 * LEAST_ZONE / LABEL_RANGE
-"""Two readings on either side of the neutral zone are at least this far apart."""
-FALSE_POSITIVE_RATE = 0.05
-"""Of samples whose words and face agree, or whose face is neutral."""
 
 
 @dataclasses.dataclass(frozen=True)
