@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.capacity import Assumed, Measured, assume, limits, plan, read_measured, simulate
+from tests.bench.capacity import limits, plan
+from tests.bench.capacity_inputs import Assumed, Measured, assume, read_measured
 from tests.bench.capacity_page import number, quantity
+from tests.bench.mdc_queue import simulate
 
 MEASURED = Measured(
     segment_s=5.0,

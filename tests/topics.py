@@ -50,9 +50,18 @@ class Topics:
         servers = self.config.bootstrap_servers
         producer = Producer({"bootstrap.servers": servers, "linger.ms": 1, "message.max.bytes": 2**24})
         for one in messages:
-            topic, headers = self.config.input_topic, list(one.headers)
-            producer.produce(topic, key=one.key, value=one.value, headers=headers, partition=one.partition)
+            self.produce(producer, one)
         assert producer.flush(WAIT_S) == 0
+
+    def produce(self, producer: Producer, message: Message) -> None:
+        """Hand a message for the input to a producer; it is not waited for."""
+        producer.produce(
+            self.config.input_topic,
+            key=message.key,
+            value=message.value,
+            headers=list(message.headers),
+            partition=message.partition,
+        )
 
     def read(self, topic: str, num_messages: int, timeout_s: float = WAIT_S) -> list[ConsumerRecord]:
         """What a reader of committed messages sees, once there are so many, and then nothing more comes."""

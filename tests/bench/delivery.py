@@ -251,14 +251,7 @@ def steady(topics: Topics, reader: Consumer, rate_hz: float, seconds: float = LA
     number, latencies_s = int(rate_hz * seconds), []
     begun_s = time.monotonic()
     for one in range(number):
-        message = segment(one)
-        producer.produce(
-            topics.config.input_topic,
-            key=message.key,
-            value=message.value,
-            headers=list(message.headers),
-            partition=message.partition,
-        )
+        topics.produce(producer, segment(one))
         producer.poll(0)
         while (wait_s := begun_s + (one + 1) / rate_hz - time.monotonic()) > 0:
             latencies_s += read_for(reader, wait_s)

@@ -186,14 +186,7 @@ def load(topics: Topics, phases: tuple[Phase, ...]) -> Iterator[list[int]]:
             if not rate_hz:
                 return
             number = num_sent[0]
-            one = inline(number % NUM_PARTITIONS, f"spike/{number}", number, media)
-            producer.produce(
-                topics.config.input_topic,
-                key=one.key,
-                value=one.value,
-                headers=list(one.headers),
-                partition=one.partition,
-            )
+            topics.produce(producer, inline(number % NUM_PARTITIONS, f"spike/{number}", number, media))
             producer.poll(0)
             num_sent[0] += 1
             due_s += 1 / rate_hz
