@@ -1,42 +1,19 @@
 """`fit`: it learns whatever the labels and the network are, keeps the best, stops in time, and says when it can't."""
 
 import dataclasses
-import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from hctdmg.baselines.mult import MulT, MulTConfig
-from hctdmg.baselines.registry import NAMES
 from hctdmg.batch import Batch
-from hctdmg.data.dataset import Dataset
-from hctdmg.training.build import build_network, modalities_of
-from hctdmg.training.errors import RecipeError, TrainingError
-from hctdmg.training.fit import FitConfig, FitResult, fit
-from hctdmg.training.fit_state import METRICS, STATE
+from hctdmg.training.errors import TrainingError
+from hctdmg.training.fit import FitConfig
 from hctdmg.training.losses import unimodal_loss
-from hctdmg.training.modality_dropout import drop_modalities
-from hctdmg.training.network import Standardised, describe, predict_split, read_heads
+from hctdmg.training.network import predict_split, read_heads
 from hctdmg.training.scores import class_scores, emotion_scores, sentiment_scores
-from tests.small_data import FIT, MODEL, as_binary, as_classes, small_world, without_unimodal
-
-
-def trained(
-    data: Dataset, config: FitConfig = FIT, name: str = "hct-dmg"
-) -> tuple[torch.nn.Module, FitResult]:
-    network = build_network(name, data, config.seed, MODEL if name == "hct-dmg" else None)
-    return network, fit(network, data, config)
-
-
-def same_history(left: FitResult, right: FitResult) -> bool:
-    plain = [
-        [dataclasses.replace(epoch, seconds=0.0) for epoch in result.history] for result in (left, right)
-    ]
-    return plain[0] == plain[1]
+from tests.small_data import FIT, as_binary, as_classes, small_world, without_unimodal
+from tests.small_fit import same_history, trained
 
 
 @pytest.mark.parametrize("name", ["hct-dmg", "lf-lstm"])
@@ -270,122 +247,12 @@ def test_settings_that_can_not_be_are_refused(changes: dict[str, float], message
         FitConfig(**changes)  # type: ignore[arg-type]
 
 
-def test_a_state_is_resumed_only_by_the_run_that_wrote_it(tmp_path: Path) -> None:
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_half_the_bits_on_a_gpu_learn_the_same() -> None:
     data = small_world()
-    config = dataclasses.replace(FIT, num_epochs=3, learning_rate=0.02, plateau_patience=0)
-
-    def resume(data: Dataset, config: FitConfig) -> FitResult:
-        return fit(build_network("hct-dmg", data, config.seed, MODEL), data, config, tmp_path)
-
-    resume(data, config)
-    with pytest.raises(RecipeError, match="is of another run"):
-        resume(data, dataclasses.replace(config, learning_rate=1e-3))
-    with pytest.raises(RecipeError, match="data_sha256"):
-        resume(small_world(seed=1), config)
-    longer = resume(data, dataclasses.replace(config, num_epochs=8))
-    _, whole = trained(data, dataclasses.replace(config, num_epochs=8))
-    assert same_history(longer, whole)
-    assert whole.history[-1].learning_rate < 0.02
-
-
-def test_a_state_of_a_network_that_differs_only_in_what_shapes_do_not_tell_is_refused(tmp_path: Path) -> None:
-    data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
-
-    def mult(**changes: float) -> torch.nn.Module:
-        torch.manual_seed(1)
-        shape = MulTConfig(modalities_of(data, {}), dim=8, num_heads=2, num_layers=1)
-        return Standardised(MulT(dataclasses.replace(shape, **changes)), data.widths)  # type: ignore[arg-type]
-
-    def own(**changes: float) -> torch.nn.Module:
-        return build_network("hct-dmg", data, 1, {**MODEL, **changes})
-
-    for build, others in (
-        (
-            mult,
-            ({"num_heads": 4}, {"attention_dropout": 0.5}, {"embed_dropout": 0.5}, {"output_dropout": 0.5}),
-        ),
-        (own, ({"num_heads": 4}, {"attention_dropout": 0.5}, {"input_dropout": 0.5})),
-    ):
-        folder = tmp_path / build.__name__
-        fit(build(), data, config, folder)
-        for changes in others:
-            with pytest.raises(RecipeError, match="is of another run"):
-                fit(build(**changes), data, config, folder)
-        fit(build(), data, config, folder)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_remembered_of_a_network_is_the_same_every_time(name: str) -> None:
-    data = small_world()
-    described = describe(build_network(name, data, 1))
-    assert described == describe(build_network(name, data, 2))
-    assert " at 0x" not in described
-
-
-def test_metrics_that_a_kill_cut_short_are_put_right_on_resumption(tmp_path: Path) -> None:
-    data, config = small_world(), dataclasses.replace(FIT, num_epochs=2)
-
-    def resume() -> None:
-        fit(build_network("hct-dmg", data, config.seed, MODEL), data, config, tmp_path)
-
-    resume()
-    whole = (tmp_path / METRICS).read_text()
-    for cut in (whole.splitlines(keepends=True)[0], None):
-        (tmp_path / METRICS).unlink()
-        if cut is not None:
-            (tmp_path / METRICS).write_text(cut)
-        resume()
-        assert (tmp_path / METRICS).read_text() == whole
-
-
-def test_a_run_does_not_shrink_below_what_it_has_trained(tmp_path: Path) -> None:
-    data, config = small_world(), dataclasses.replace(FIT, num_epochs=3)
-    network = build_network("hct-dmg", data, config.seed, MODEL)
-    fit(network, data, config, tmp_path)
-    with pytest.raises(RecipeError, match="num_epochs is 2, but 3 are trained already"):
-        fit(network, data, dataclasses.replace(config, num_epochs=2), tmp_path)
-
-
-def test_a_damaged_or_hostile_state_is_refused(tmp_path: Path) -> None:
-    data, config = small_world(), dataclasses.replace(FIT, num_epochs=1)
-    network = build_network("hct-dmg", data, config.seed, MODEL)
-    fit(network, data, config, tmp_path)
-    content = (tmp_path / STATE).read_bytes()
-
-    class Hostile:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (Path.touch, (tmp_path / "harm",))
-
-    for bad in (content[: len(content) // 2], b"", pickle.dumps(Hostile(), protocol=2)):
-        (tmp_path / STATE).write_bytes(bad)
-        with pytest.raises(TrainingError, match="is damaged"):
-            fit(network, data, config, tmp_path)
-    assert not (tmp_path / "harm").exists()
-
-
-@given(seed=st.integers(0, 2**16), chance=st.floats(0.01, 0.99))
-@settings(max_examples=60, deadline=None)
-def test_dropout_of_modalities_takes_some_and_never_the_last(seed: int, chance: float) -> None:
-    rng = np.random.default_rng(seed)
-    batch = small_world().splits["test"].batch(rng.choice(96, 12, replace=False).tolist())
-    dropped = drop_modalities(batch, chance, rng)
-    before, after = (
-        torch.stack([mask_BT.any(dim=1) for mask_BT in one.masks.values()], dim=1) for one in (batch, dropped)
-    )
-    assert not bool((after & ~before).any())
-    assert bool((after.any(dim=1) == before.any(dim=1)).all())
-    for name, mask_BT in dropped.masks.items():
-        assert not bool(dropped.features[name][~mask_BT].any())
-        kept_B = mask_BT.any(dim=1)
-        assert torch.equal(dropped.features[name][kept_B], batch.features[name][kept_B])
-
-
-def test_as_many_modalities_are_dropped_as_asked_for() -> None:
-    batch = small_world().splits["train"].batch(range(160))
-    rng, kept = np.random.default_rng(0), []
-    for _ in range(40):
-        masks = drop_modalities(batch, 0.3, rng).masks
-        kept.append(np.mean([float(mask_BT.any(dim=1).float().mean()) for mask_BT in masks.values()]))
-    present = np.mean([float(mask_BT.any(dim=1).float().mean()) for mask_BT in batch.masks.values()])
-    # The last one always stays: a little more than 0.7 of those that are there.
-    assert 0.7 * present < np.mean(kept) < 0.76 * present
+    losses = {}
+    for amp in (False, True):
+        _, result = trained(data, dataclasses.replace(FIT, device="cuda", amp=amp))
+        losses[amp] = [epoch.valid_loss for epoch in result.history]
+    assert losses[True] != losses[False]
+    assert min(losses[True]) == pytest.approx(min(losses[False]), rel=0.15)
