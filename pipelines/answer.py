@@ -13,7 +13,7 @@ from pipelines.events import (
     Source,
     event_id,
 )
-from pipelines.prepare import PreparedSegment
+from pipelines.prepared import PreparedSegment
 
 
 def build_event(

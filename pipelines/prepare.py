@@ -7,7 +7,6 @@ No state goes from one segment to the next, so that a replay gives the same feat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from hctdmg.contract import PRECOMPUTED, Alignment, FeatureContract
 from pipelines.align import align
@@ -15,11 +14,12 @@ from pipelines.audio import AudioExtractor
 from pipelines.deadline import Deadline
 from pipelines.decode import decode
 from pipelines.errors import ConfigError
-from pipelines.features import Extractor, FloatArray, Track
+from pipelines.features import Extractor, Track
 from pipelines.fetch import fetch
 from pipelines.media import WHOLE, MediaConfig, Span
 from pipelines.pitch import SAMPLE_HZ
-from pipelines.segment import IncomingSegment, Segment
+from pipelines.prepared import PreparedSegment
+from pipelines.segment import IncomingSegment
 from pipelines.text import TextExtractor
 from pipelines.vision import FRAME_LONGEST_PX, FRAMES_HZ, VisionExtractor
 
@@ -32,25 +32,6 @@ EXTRACTORS: dict[str, Callable[[], Extractor]] = {
 
 DEFAULT_EXTRACTORS = {"text": "wordllama-lexicon", "audio": "logmel-prosody", "vision": "haar-smile"}
 """The extractor of each modality that needs nothing but the installed packages."""
-
-
-@dataclass(frozen=True)
-class PreparedSegment:
-    """What the model needs of a segment, and what the answer says about it.
-
-    Attributes:
-        segment: As it came.
-        features: (T, D) of each modality of the contract; T = 0 where it is absent.
-        quality: Of each modality, in [0, 1]; 0 where it is absent.
-        duration_s: The segment's own, or what the media say.
-        timings_s: Seconds spent in "fetch", "decode", "extract" and "align".
-    """
-
-    segment: Segment
-    features: dict[str, FloatArray]
-    quality: dict[str, float]
-    duration_s: float
-    timings_s: dict[str, float]
 
 
 class Preparer:

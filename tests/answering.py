@@ -57,6 +57,10 @@ class InThisProcess:
         self._extractor = FeatureExtractor(settings)
         self._model = HctDmgReplica(settings)
 
+    def close(self) -> None:
+        """End the extractor's processes."""
+        self._extractor.close()
+
     async def together(self, work: Work) -> Answer | Failure:
         """One after the other."""
         prepared = await self._extractor.extract(work)

@@ -9,11 +9,11 @@ from typing import Any
 from ray import serve
 
 from pipelines.deadline import Deadline
-from pipelines.prepare import PreparedSegment
+from pipelines.prepared import PreparedSegment
 from pipelines.segment import IncomingSegment
 from workers.app import bind
 from workers.config import Settings, validate_settings
-from workers.extractor import Prepares, make_preparer
+from workers.extracting import Prepares, make_preparer
 
 
 class Poisonous:

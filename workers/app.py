@@ -15,7 +15,8 @@ from hctdmg.checkpoint import load_checkpoint
 from workers.batching import DEPLOYMENT
 from workers.config import Settings, validate_settings
 from workers.consumer import SegmentConsumer
-from workers.extractor import FeatureExtractor, Prepares, make_preparer
+from workers.extracting import Prepares, make_preparer
+from workers.extractor import FeatureExtractor
 from workers.replica import HctDmgReplica
 from workers.triton import check_server
 

@@ -65,8 +65,8 @@ class Tries:
         """Why it must not be tried even once more, if what earlier consumers know of it says so."""
         past, flow = self.past, self.flow
         if past.num_deaths >= flow.max_deaths:
-            found = f"{past.num_deaths} replicas died of it while they had it alone (flow.max_deaths)"
-            return Failure("extract", "ReplicaDied", f"given up before another consumer: {found}", "death")
+            found = f"{past.num_deaths} processes died of it while they had it alone (flow.max_deaths)"
+            return Failure("extract", "ProcessDied", f"given up before another consumer: {found}", "death")
         if self.budget_s <= 0:
             found = f"{past.spent_s:.1f} s were spent on it by earlier consumers"
             return Failure("extract", "DeadlineExceeded", f"{found} (flow.segment_deadline_s)", "segment")
@@ -196,6 +196,6 @@ class Attempts:
         async with turn.lock:
             await asyncio.sleep(turn.not_before_s - time.monotonic())
             outcome = await self._backend.alone(work)
-            if isinstance(outcome, Failure) and outcome.kind == "death":
+            if isinstance(outcome, Failure) and outcome.replica_died:
                 turn.not_before_s = time.monotonic() + self._flow.replica_restart_s
         return outcome

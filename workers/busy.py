@@ -16,7 +16,8 @@ class Busy:
 
     Args:
         num_places: How much it can do at a time.
-        counts_cpu: Whether the work is this process's own, on one core; not so of a model on several or on a GPU.
+        counts_cpu: Whether the work is on one core; not so of a model on several or on a GPU. Others' processes do it
+            and tell what it took (`spend`).
     """
 
     def __init__(self, num_places: int, counts_cpu: bool) -> None:
@@ -25,7 +26,7 @@ class Busy:
         self._num_taken = 0
         self._taken_s = 0.0
         self._since_s = self._asked_s = time.monotonic()
-        self._cpu_s = time.process_time()
+        self._cpu_s = 0.0
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -38,15 +39,18 @@ class Busy:
             self._add_up()
             self._num_taken -= 1
 
+    def spend(self, cpu_s: float) -> None:
+        """A processor has worked for so long."""
+        self._cpu_s += cpu_s
+
     def share(self) -> float:
         """The share since this was asked before."""
         self._add_up()
         passed_s = max(1e-9, self._since_s - self._asked_s)
-        cpu_s = time.process_time()
         shares = [self._taken_s / (self._num_places * passed_s)]
         if self._counts_cpu:
-            shares.append((cpu_s - self._cpu_s) / passed_s)
-        self._asked_s, self._taken_s, self._cpu_s = self._since_s, 0.0, cpu_s
+            shares.append(self._cpu_s / passed_s)
+        self._asked_s, self._taken_s, self._cpu_s = self._since_s, 0.0, 0.0
         return min(1.0, max(shares))
 
     def _add_up(self) -> None:

@@ -136,18 +136,18 @@ class FlowConfig(BaseModel):
         max_in_flight_bytes: Most bytes of messages that one consumer holds; each partition has an equal share
             of it. What it has fetched ahead comes on top: for each of its partitions at most 1 MiB or a
             sixteenth of this, or one larger batch as its producer sent it.
-        max_concurrent_extractions: Segments that one extractor prepares at the same time. More than one keeps
-            it busy while media are fetched, and going while one segment hangs. One partition takes at most half
-            of them, rounded up.
+        max_concurrent_extractions: Segments that one extractor prepares at the same time, each in a process of
+            its own. More than one keeps it busy while media are fetched, and going while one segment hangs. One
+            partition takes at most half of them, rounded up.
         max_attempts: Tries of one segment before a transient error becomes a dead letter.
-        max_deaths: Replicas that may die of one segment, each while it had that segment alone, before it
+        max_deaths: Processes that may die of one segment, each while it had that segment alone, before it
             becomes a dead letter.
-        replica_restart_s: After a replica has died of a segment that it had alone, the next suspect of the same
-            partition waits for so long: a poisonous stream then keeps one replica down, not all.
+        replica_restart_s: After a whole replica has died of a segment that it had alone, the next suspect of the
+            same partition waits for so long: a poisonous stream then keeps one replica down, not all.
         retry_backoff_s: Wait before the second try; doubles with each further one, with jitter.
         segment_deadline_s: Longest time that is spent on one segment: fetch, decode and extract, every retry
             and the waits between them, but not the wait for a free extractor. Then the segment is
-            dead-lettered, and an extractor that is stuck in it is restarted.
+            dead-lettered, and the process that is stuck in it is ended.
         max_dead_letter_run: Most dead letters in a row. Before the next one is published the consumer halts:
             it reads nothing more and commits nothing until `hctdmg resume`; `hctdmg run` exits 3. Each
             consumer counts for itself, and anew after each start.

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import ray
 from kafka.errors import KafkaError
@@ -24,6 +24,7 @@ from ray.serve.handle import DeploymentHandle
 
 from pipelines.deadline import Deadline
 from pipelines.errors import ConfigError, Stage
+from pipelines.prepared import PreparedSegment
 from workers.attempts import Attempts
 from workers.brake import Brake
 from workers.config import KafkaConfig, Settings
@@ -39,9 +40,6 @@ from workers.session import Session
 from workers.slots import claim
 from workers.telemetry import set_up_logging
 from workers.tracing import open_spans
-
-if TYPE_CHECKING:  # this process needs neither torch nor OpenCV, and starts again sooner without them
-    from pipelines.prepare import PreparedSegment
 
 log = logging.getLogger(__name__)
 
@@ -285,4 +283,4 @@ async def _last(stage: Stage, results: AsyncIterator[Result | None]) -> Result |
 def _death(stage: Stage, error: Exception, kind: FailureKind, elapsed_s: float = 0.0) -> Failure:
     cause = error.__cause__ or error
     message = f"a replica died while it had this segment: {' '.join(str(cause).split())}"
-    return Failure(stage, type(cause).__name__, message, kind, elapsed_s)
+    return Failure(stage, type(cause).__name__, message, kind, elapsed_s, replica_died=True)

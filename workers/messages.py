@@ -78,9 +78,10 @@ class Failure:
         error: Class of the error.
         message: What is wrong, or the traceback of what should not have happened.
         kind: What it means. "segment": the segment is at fault, no retry helps. "transient": it may pass.
-            "unexpected": a bug. "displaced": nothing is wrong with this segment, its replica is about to
-            restart. "death": a replica died while it had the segment, maybe because of another one.
+            "unexpected": a bug. "displaced": nothing is wrong with this segment, it was not even begun.
+            "death": a process died while it had the segment, maybe because of another one.
         elapsed_s: How long the segment was worked on.
+        replica_died: Whether the process was a whole replica, which takes some seconds to come back.
     """
 
     stage: Stage
@@ -88,6 +89,7 @@ class Failure:
     message: str
     kind: FailureKind
     elapsed_s: float = 0.0
+    replica_died: bool = False
 
 
 def failure_of(error: Exception, stage: Stage, elapsed_s: float = 0.0) -> Failure:

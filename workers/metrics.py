@@ -131,7 +131,7 @@ RETRIES = Metric(
     "hctdmg_retries_total",
     "counter",
     "Further tries of a segment, by what went wrong: something outside (transient), an exception that nobody"
-    " foresaw (unexpected), a replica that restarted for another segment (displaced) or died (death).",
+    " foresaw (unexpected), a process that was gone before it began (displaced) or died (death).",
     (Label("kind", tuple(kind for kind in get_args(FailureKind) if kind != "segment")),),
 )
 PUBLISH_SECONDS = Metric(

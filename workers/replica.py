@@ -20,7 +20,7 @@ from hctdmg.predictor import Prediction, Predictor
 from pipelines.answer import build_event
 from pipelines.errors import ConfigError
 from pipelines.events import ModelInfo, Source
-from pipelines.prepare import PreparedSegment
+from pipelines.prepared import PreparedSegment
 from workers.batching import batching
 from workers.busy import Busy
 from workers.config import ModelSettings, Settings

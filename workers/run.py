@@ -66,7 +66,7 @@ class Application:
         while (
             overview := serve.status().applications.get(self.name)
         ) is None or overview.status != "RUNNING":
-            if overview is not None and overview.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            if overview is not None and overview.status == "DEPLOY_FAILED":
                 raise DeployError(f"the application does not start: {_why(overview)}")
             if time.monotonic() > deadline_s:
                 raise DeployError(

@@ -7,6 +7,7 @@ import psutil
 NAMES = {
     "SegmentConsumer": "consumer",
     "FeatureExtractor": "extractors",
+    "workers.cell": "extractors",
     "HctDmgReplica": "model",
     "ServeController": "controller",
     "raylet": "raylet",
@@ -30,7 +31,7 @@ def ours() -> dict[int, str]:
 def kind_of(process: psutil.Process) -> str:
     """What a process is, by its title; Ray names its actors' processes."""
     command = process.cmdline()
-    text = " ".join(command[:2])
+    text = " ".join(command[:3])
     for mark, name in NAMES.items():
         if mark in text:
             return name

@@ -19,10 +19,10 @@ from pipelines.media import MediaConfig
 from pipelines.prepare import (
     DEFAULT_EXTRACTORS,
     EXTRACTORS,
-    PreparedSegment,
     Preparer,
     extractor_contract,
 )
+from pipelines.prepared import PreparedSegment
 from pipelines.segment import IncomingSegment, Segment, Transcript, Word
 from pipelines.text import TextExtractor
 from workers.drawn_face import Expression, Look, draw_face

@@ -152,7 +152,7 @@ def test_suspects_of_another_partition_do_not_wait_for_a_deadly_one() -> None:
 
         async def alone(self, work: Work) -> Answer | Failure:
             self.calls.append(f"{work.source.partition}")
-            return failing("death") if work.source.partition == 0 else ANSWER
+            return replace(failing("death"), replica_died=True) if work.source.partition == 0 else ANSWER
 
     backend = Deadly([])
 
@@ -169,6 +169,12 @@ def test_suspects_of_another_partition_do_not_wait_for_a_deadly_one() -> None:
 
     asyncio.run(both())
     assert backend.calls == ["0", *["1"] * 5]
+
+
+def test_nobody_waits_for_a_replica_that_has_not_died() -> None:
+    backend = Scripted([failing("death")] * 3)
+    answer = answered(backend, max_deaths=2, replica_restart_s=600.0)
+    assert dlq(answer)["dlq-attempts"] == "3"
 
 
 def run(coroutine: Callable[[Gate], Coroutine[Any, Any, None]], size: int) -> None:

@@ -1,155 +1,252 @@
+"""The extractor's replica and its processes: real ones, and real media where that is what is asked."""
+
 import asyncio
 import os
-import threading
-import time
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from pipelines.deadline import Deadline
-from pipelines.errors import ConfigError, RetryableError, SegmentError
+from pipelines.errors import ConfigError
 from pipelines.events import Source
-from pipelines.prepare import PreparedSegment
+from pipelines.media import MediaConfig
+from pipelines.prepared import PreparedSegment
 from pipelines.segment import IncomingSegment, Segment
+from tests.acting import RELEASE, diary, make_acting, make_none
 from tests.checkpoints import save_random_checkpoint
 from tests.segments import TONE
+from tests.topics import wait_until
 from workers.config import FlowConfig, ModelSettings, Settings
-from workers.extractor import FeatureExtractor, make_preparer
+from workers.extracting import make_preparer
+from workers.extractor import FeatureExtractor
 from workers.messages import Failure, Work
+from workers.scaling import BUSY
+
+Made = Callable[..., FeatureExtractor]
 
 
-def work(segment_id: str = "cam/1", budget_s: float = 30.0, media: bytes = TONE) -> Work:
+def work(segment_id: str = "cam/1", budget_s: float = 30.0, media: bytes = TONE, partition: int = 0) -> Work:
     segment = Segment(stream_id="cam", segment_id=segment_id)
-    source = Source(topic="segments", partition=0, offset=0)
+    source = Source(topic="segments", partition=partition, offset=0)
     return Work(IncomingSegment(segment, media), source, None, budget_s)
 
 
-class Doing:
-    """Does what a function says in place of preparing."""
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Made]:
+    """Makes replicas that act by the segments' ids; in the end all of their processes are gone."""
+    replicas: list[FeatureExtractor] = []
 
-    def __init__(self, act: Callable[[str], None]) -> None:
-        self._act = act
+    def make(num_places: int = 4) -> FeatureExtractor:
+        flow = FlowConfig(max_concurrent_extractions=num_places)
+        media = MediaConfig(allowed_roots=(str(tmp_path),))
+        replicas.append(FeatureExtractor(Settings(flow=flow, media=media), make_acting))
+        return replicas[-1]
 
-    def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
-        self._act(incoming.segment.segment_id)
-        deadline.check("decode")
-        return PreparedSegment(incoming.segment, {}, {}, 1.0, {})
+    yield make
+    (tmp_path / RELEASE).touch()
+    started = processes()
+    for replica in replicas:
+        replica.close()
+    wait_until(lambda: not any(process.is_running() for process in started), "every process is gone")
 
 
-def extractor(act: Callable[[str], None], num_threads: int = 4) -> FeatureExtractor:
-    settings = Settings(flow=FlowConfig(max_concurrent_extractions=num_threads))
-    return FeatureExtractor(settings, lambda _: Doing(act))
+def processes() -> list[psutil.Process]:
+    """The source of this process's cells, and they."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE and is_of_cells(child)]
 
 
-def raising(error: Exception) -> Callable[[str], None]:
-    def act(_: str) -> None:
-        raise error
+def is_of_cells(process: psutil.Process) -> bool:
+    return any("workers.cell" in part for part in process.cmdline())
 
-    return act
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def gathered(*ones: Awaitable[PreparedSegment | Failure]) -> list[PreparedSegment | Failure]:
+    return list(await asyncio.gather(*ones))
+
+
+def failed(found: PreparedSegment | Failure) -> Failure:
+    assert isinstance(found, Failure)
+    return found
 
 
 def test_real_media_become_features(tmp_path: Path) -> None:
     checkpoint = str(save_random_checkpoint(tmp_path))
     replica = FeatureExtractor(Settings(model=ModelSettings(checkpoint=checkpoint)))
     prepared = asyncio.run(replica.extract(work()))
+    replica.close()
     assert isinstance(prepared, PreparedSegment)
     assert len(prepared.features["audio"]) > 0
     assert set(prepared.timings_s) == {"fetch", "decode", "extract", "align"}
 
 
 @pytest.mark.parametrize(
-    ("error", "stage", "kind"),
+    ("kind", "stage", "error"),
     [
-        (SegmentError("decode", "no video"), "decode", "segment"),
-        (RetryableError("fetch", "HTTP 503"), "fetch", "transient"),
-        (KeyError("a bug"), "extract", "unexpected"),
+        ("segment", "decode", "SegmentError"),
+        ("transient", "fetch", "RetryableError"),
+        ("bug", "extract", "KeyError"),
     ],
 )
-def test_what_is_wrong_with_a_segment_is_returned(error: Exception, stage: str, kind: str) -> None:
-    failure = asyncio.run(extractor(raising(error)).extract(work()))
-    assert isinstance(failure, Failure)
-    assert (failure.stage, failure.kind, failure.error) == (stage, kind, type(error).__name__)
-    assert ("Traceback" in failure.message) == (kind == "unexpected")
+def test_what_is_wrong_with_a_segment_is_returned(made: Made, kind: str, stage: str, error: str) -> None:
+    failure = failed(asyncio.run(made().extract(work(kind))))
+    is_bug = kind == "bug"
+    assert (failure.stage, failure.kind, failure.error) == (stage, "unexpected" if is_bug else kind, error)
+    assert ("Traceback" in failure.message) == is_bug
 
 
-def test_alone_says_that_it_begins_and_shares_the_replica_with_nobody() -> None:
-    inside: set[str] = set()
-    crowds: list[set[str]] = []
-
-    def act(segment_id: str) -> None:
-        inside.add(segment_id)
-        crowds.append(set(inside))
-        time.sleep(0.005)  # long enough for another to come in, if it may
-        inside.remove(segment_id)
-
+def test_alone_says_that_it_begins_and_shares_the_replica_with_nobody(made: Made, tmp_path: Path) -> None:
     async def both() -> list[object]:
-        replica = extractor(act)
-        beside = [asyncio.ensure_future(replica.extract(work(f"cam/{number}"))) for number in range(8)]
+        replica = made()
+        beside = [replica.extract(work(f"cam/{number}", partition=number)) for number in range(8)]
+        others = asyncio.ensure_future(gathered(*beside))
         heard = [item async for item in replica.extract_alone(work("alone"))]
-        await asyncio.gather(*beside)
+        await others
         return list(heard)
 
     begin, result = asyncio.run(both())
     assert begin is None
     assert isinstance(result, PreparedSegment)
+    crowds, inside = [], set[str]()
+    for line, _ in diary(tmp_path):
+        inside = inside | {line[1:]} if line[0] == "+" else inside - {line[1:]}
+        crowds.append(inside)
     assert max(map(len, crowds)) > 1
     assert [crowd for crowd in crowds if "alone" in crowd] == [{"alone"}]
 
 
-def test_a_segment_that_hangs_is_cut_off_its_neighbours_are_sent_elsewhere_and_the_process_ends(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_segment_that_kills_its_process_takes_no_other_with_it(made: Made, tmp_path: Path) -> None:
+    async def poisoned() -> list[PreparedSegment | Failure]:
+        replica = made(num_places=2)
+        beside = asyncio.ensure_future(replica.extract(work("wait", partition=1)))
+        await until(lambda: len(diary(tmp_path)) == 1)
+        found = [await replica.extract(work(name)) for name in ("die/1", "die/2", "good")]
+        (tmp_path / RELEASE).touch()
+        return [*found, await beside]
+
+    *died, after, beside = asyncio.run(poisoned())
+    assert [(failed(one).kind, failed(one).error) for one in died] == [("death", "ProcessDied")] * 2
+    assert isinstance(after, PreparedSegment)
+    assert isinstance(beside, PreparedSegment)
+
+
+def test_a_segment_that_hangs_is_cut_off_where_it_is_and_takes_no_other_with_it(
+    made: Made, tmp_path: Path
 ) -> None:
-    ended: list[int] = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    release = threading.Event()
-
-    def decode(segment_id: str) -> None:
-        if segment_id != "quick":
-            release.wait()
-
     async def hang() -> list[PreparedSegment | Failure]:
-        replica = extractor(decode, num_threads=2)
-        hanging = asyncio.ensure_future(replica.extract(work("hang", budget_s=0.1)))
-        beside = asyncio.ensure_future(replica.extract(work("beside", budget_s=30.0)))
-        found = list(await asyncio.gather(hanging, beside))
-        found.append(await replica.extract(work("quick")))
-        while not ended:
-            await asyncio.sleep(0.01)
-        release.set()
-        return found
+        replica = made(num_places=2)
+        beside = asyncio.ensure_future(replica.extract(work("wait", partition=1)))
+        await until(lambda: len(diary(tmp_path)) == 1)
+        hanging = await replica.extract(work("hang", budget_s=0.1))
+        late = await replica.extract(work("late"))
+        (tmp_path / RELEASE).touch()
+        return [hanging, late, await beside]
 
-    hanging, beside, late = asyncio.run(hang())
-    assert isinstance(hanging, Failure)
-    assert (hanging.stage, hanging.error, hanging.kind) == ("decode", "DeadlineExceeded", "segment")
-    assert "threading.py" in hanging.message
-    for displaced in (beside, late):
-        assert isinstance(displaced, Failure)
-        assert displaced.kind == "displaced"
-    assert ended == [1]
+    hanging, late, beside = asyncio.run(hang())
+    failure = failed(hanging)
+    assert (failure.stage, failure.error, failure.kind) == ("decode", "DeadlineExceeded", "segment")
+    assert "threading.py" in failure.message
+    assert isinstance(late, PreparedSegment)
+    assert isinstance(beside, PreparedSegment)
 
 
-def test_a_cancelled_segment_keeps_its_place_until_its_thread_is_free() -> None:
-    release = threading.Event()
-    order: list[str] = []
+def test_a_process_is_kept_as_long_as_nothing_is_wrong_with_it(made: Made, tmp_path: Path) -> None:
+    async def some() -> None:
+        replica = made()
+        for name in ("a", "segment", "b", "bug", "c", "die", "d"):
+            await replica.extract(work(name))
 
-    def act(segment_id: str) -> None:
-        if segment_id == "first":
-            release.wait()
-        order.append(segment_id)
+    asyncio.run(some())
+    of = {line[1:]: process for line, process in diary(tmp_path)}
+    assert len({of[name] for name in ("a", "segment", "b", "bug", "c", "die")}) == 1
+    assert of["d"] != of["die"]
 
+
+def test_a_process_that_is_killed_while_it_has_nothing_to_do_is_replaced(made: Made, tmp_path: Path) -> None:
+    async def killed() -> list[PreparedSegment | Failure]:
+        replica = made()
+        await replica.extract(work("a"))
+        (_, process) = diary(tmp_path)[-1]
+        os.kill(int(process), signal.SIGKILL)
+        await until(lambda: not psutil.pid_exists(int(process)))
+        return [await replica.extract(work(name)) for name in ("b", "c")]
+
+    next_one, after = asyncio.run(killed())
+    assert isinstance(next_one, PreparedSegment) or next_one.kind in ("displaced", "death")
+    assert isinstance(after, PreparedSegment)
+
+
+def test_no_process_outlives_its_replica_though_it_hangs(tmp_path: Path) -> None:
+    code = "import asyncio, sys; from tests.workers.test_extractor import lonely; asyncio.run(lonely(sys.argv[1]))"
+    parent = psutil.Popen([sys.executable, "-c", code, str(tmp_path)])
+    wait_until(lambda: len(diary(tmp_path)) == 2, "both segments are in")
+    children = parent.children(recursive=True)
+    assert len(children) == 3
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(child.is_running() for child in children), "they are gone")
+
+
+async def lonely(folder: str) -> None:
+    """A replica with two segments that hang."""
+    replica = FeatureExtractor(Settings(media=MediaConfig(allowed_roots=(folder,))), make_acting)
+    await gathered(*(replica.extract(work(f"hang/{number}", partition=number)) for number in range(2)))
+
+
+def test_without_its_source_the_replica_ends(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(status: int) -> None:
+        raise Ended(status)
+
+    monkeypatch.setattr(os, "_exit", end)
+    replica = made()
+    for process in processes():
+        process.kill()
+    with pytest.raises(Ended):
+        asyncio.run(replica.extract(work()))
+
+
+def test_the_processes_say_how_busy_they_were(made: Made) -> None:
+    async def some() -> tuple[float, float]:
+        replica = made(num_places=1)
+        before = (await replica.record_autoscaling_stats())[BUSY]
+        for number in range(20):
+            await replica.extract(work(f"cam/{number}"))
+        return before, (await replica.record_autoscaling_stats())[BUSY]
+
+    before, after = asyncio.run(some())
+    assert before == 0
+    assert 0 < after <= 1
+
+
+def test_a_cancelled_segment_keeps_its_place_until_its_process_is_free(made: Made, tmp_path: Path) -> None:
     async def cancel() -> None:
-        replica = extractor(act, num_threads=1)
-        first = asyncio.ensure_future(replica.extract(work("first")))
-        await asyncio.sleep(0.05)
+        replica = made(num_places=1)
+        first = asyncio.ensure_future(replica.extract(work("wait")))
+        await until(lambda: len(diary(tmp_path)) == 1)
         first.cancel()
         second = asyncio.ensure_future(replica.extract(work("second", budget_s=0.2)))
         await asyncio.sleep(0.5)
-        release.set()
+        (tmp_path / RELEASE).touch()
         assert isinstance(await second, PreparedSegment)  # its time began when it did
 
     asyncio.run(cancel())
-    assert order == ["first", "second"]
+    assert [line for line, _ in diary(tmp_path)] == ["+wait", "-wait", "+second", "-second"]
+
+
+def test_extractors_that_can_not_be_loaded_are_told_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^there is no such extractor$"):
+        FeatureExtractor(Settings(), make_none)
 
 
 def test_a_checkpoint_that_is_not_there_is_told_in_one_line() -> None:

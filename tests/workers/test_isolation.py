@@ -3,6 +3,7 @@
 import http.server
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def test_all_others_are_answered_while_a_partition_is_held(
     )
     others = range(1, NUM_PARTITIONS)
     with (
-        answering(settings.flow, InThisProcess(settings)) as made,
+        closing(InThisProcess(settings)) as backend,
+        answering(settings.flow, backend) as made,
         consuming(settings, made.submit) as running,
     ):
         topics.send([by_reference(0, f"held/{n}", f"http://{held.host}/{n}.wav") for n in range(NUM_EACH)])

@@ -138,7 +138,7 @@ def test_the_last_death_counts_although_the_consumer_died_before_it_could_tell(
     finish(config, backend, lambda running: running.session.progress.num_dead_letters == 1)
     assert backend.calls == []
     (letter,) = topics.dead_letters(1)
-    assert "2 replicas died" in dlq(letter)["dlq-message"]
+    assert "2 processes died" in dlq(letter)["dlq-message"]
     assert dlq(letter)["dlq-attempts"] == "3"
 
 

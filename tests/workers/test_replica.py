@@ -22,7 +22,7 @@ from hctdmg.model import HctDmg
 from hctdmg.predictor import Predictor
 from pipelines.errors import ConfigError
 from pipelines.events import Source
-from pipelines.prepare import PreparedSegment
+from pipelines.prepared import PreparedSegment
 from pipelines.segment import Segment
 from tests.bench.processes import ours
 from tests.checkpoints import save_random_checkpoint

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
@@ -107,10 +108,9 @@ def answered(
     message = by_reference(0, "cam/1", f"http://{site.host}{path}")
     record = Record("segments", 0, 7, message.key, message.value, message.headers)
 
-    async def answer() -> Answer:
-        return await Attempts(settings.flow, InThisProcess(settings)).answer(record)
-
-    return asyncio.run(answer()), site.asked_s[path]
+    with closing(InThisProcess(settings)) as backend:
+        answer = asyncio.run(Attempts(settings.flow, backend).answer(record))
+    return answer, site.asked_s[path]
 
 
 def dlq(answer: Answer) -> dict[str, str]:

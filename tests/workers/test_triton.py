@@ -17,7 +17,7 @@ from hctdmg.predictor import Predictor
 from pipelines.answer import build_event
 from pipelines.errors import ConfigError, RetryableError
 from pipelines.events import ModelInfo
-from pipelines.prepare import PreparedSegment
+from pipelines.prepared import PreparedSegment
 from pipelines.segment import Segment
 from tests.checkpoints import save_random_checkpoint
 from tests.conftest import TritonExport

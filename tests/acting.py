@@ -1,0 +1,78 @@
+"""In place of the extractors: does what a segment's id says, and keeps a diary of who was in when.
+
+In a module of its own, for the extractors' processes must find it. Its files lie in the first of `media.allowed_roots`.
+"""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from pipelines.deadline import Deadline
+from pipelines.errors import ConfigError, RetryableError, SegmentError
+from pipelines.prepared import PreparedSegment
+from pipelines.segment import IncomingSegment
+from workers.config import Settings
+
+DIARY, RELEASE = "diary", "release"
+
+
+class Acting:
+    """Prepares nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
+        """Act by the first part of the id: segment, transient, bug, die, hang, wait; anything else takes 5 ms."""
+        name = incoming.segment.segment_id
+        self._write(f"+{name}")
+        match name.split("/")[0]:
+            case "segment":
+                raise SegmentError("decode", "no video")
+            case "transient":
+                raise RetryableError("fetch", "HTTP 503")
+            case "bug":
+                raise KeyError("a bug")
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                self.decode()
+            case "wait":
+                while not (self._folder / RELEASE).exists():
+                    time.sleep(0.005)
+            case _:
+                time.sleep(0.005)
+        self._write(f"-{name}")
+        deadline.check("decode")
+        return PreparedSegment(incoming.segment, {}, {}, 1.0, {})
+
+    def decode(self) -> None:
+        """Never ends, in the stage that it is named after."""
+        threading.Event().wait()
+
+    def _write(self, line: str) -> None:
+        with (self._folder / DIARY).open("a") as file:  # one write: lines of several processes don't mix
+            file.write(f"{line} {os.getpid()}\n")
+
+
+def make_acting(settings: Settings) -> Acting:
+    """In place of `make_preparer`."""
+    return Acting(Path(settings.media.allowed_roots[0]))
+
+
+def make_none(_: Settings) -> Acting:
+    """Extractors that can't be loaded.
+
+    Raises:
+        ConfigError: Always.
+    """
+    raise ConfigError("there is no such extractor")
+
+
+def diary(folder: Path) -> list[tuple[str, str]]:
+    """Who came and went: "+name" or "-name", and the process."""
+    path = folder / DIARY
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(name, process) for name, process in (line.rsplit(" ", 1) for line in lines)]
