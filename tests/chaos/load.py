@@ -27,7 +27,7 @@ TRICKLE_PAUSE_S = 2.0
 POISON_SHARE = 0.01
 """Well below the shipped cap on the share of dead letters."""
 SEGMENTS_PER_DEATH = 5_000
-"""One segment in so many kills its extractor: each costs two replicas, some 10 s each."""
+"""One segment in so many kills the process that prepares it."""
 FLUSH_TIMEOUT_S = 120.0
 
 
