@@ -3,6 +3,7 @@
 In a module of its own, for the extractors' processes must find it. Its files lie in the first of `media.allowed_roots`.
 """
 
+import ctypes
 import os
 import signal
 import threading
@@ -25,7 +26,7 @@ class Acting:
         self._folder = folder
 
     def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
-        """Act by the first part of the id: segment, transient, bug, die, hang, wait; anything else takes 5 ms."""
+        """Act by the first part of the id: segment, transient, bug, die, crash, hang, wait; else take 5 ms."""
         name = incoming.segment.segment_id
         self._write(f"+{name}")
         match name.split("/")[0]:
@@ -37,6 +38,8 @@ class Acting:
                 raise KeyError("a bug")
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "crash":
+                self.fetch()
             case "hang":
                 self.decode()
             case "wait":
@@ -47,6 +50,10 @@ class Acting:
         self._write(f"-{name}")
         deadline.check("decode")
         return PreparedSegment(incoming.segment, {}, {}, 1.0, {})
+
+    def fetch(self) -> None:
+        """Reads where nothing is, as a broken library does."""
+        ctypes.string_at(0)
 
     def decode(self) -> None:
         """Never ends, in the stage that it is named after."""

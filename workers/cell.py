@@ -80,7 +80,8 @@ def _live(preparer: Prepares, work_fd: int, words_fd: int) -> None:
     # A cell that hangs reads nothing: it would outlive everyone.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    faulthandler.register(signal.SIGUSR1, file=words_fd, all_threads=False)
+    faulthandler.enable(words_fd, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, words_fd, all_threads=False)
     connection = Connection(work_fd)
     while True:
         try:

@@ -49,7 +49,7 @@ class Cell:
     Attributes:
         handle: Its pidfd: names this process and never a later one with the same number.
         work: Segments go out, what became of them comes back.
-        words: Where it says where it is, when asked by SIGUSR1.
+        words: Where it says where it is, when it crashes, or is asked by SIGUSR1.
     """
 
     handle: int
@@ -114,9 +114,7 @@ class Cells:
                 return Prepared(_cut_off(cell, work), 0.0)
             prepared: Prepared = cell.work.recv()
         except (EOFError, OSError):
-            log.error("%s: the process that had it died", work.source)
-            cell.end()
-            return Prepared(_DIED, 0.0)
+            return Prepared(_died(cell, work), 0.0)
         self._free.put(cell)
         return prepared
 
@@ -166,6 +164,15 @@ def _cut_off(cell: Cell, work: Work) -> Failure:
     return Failure(stage, "DeadlineExceeded", message, "segment", work.budget_s)
 
 
+def _died(cell: Cell, work: Work) -> Failure:
+    """Bury a process that died, and say where it did: known of a crash, not of SIGKILL."""
+    stage, where = _where(_last_words(cell.words))
+    cell.end()
+    log.error("%s: the process that had it died %s", work.source, where)
+    message = f"the process that prepared it died {where}; it had no other segment"
+    return Failure(stage, "ProcessDied", message, "death")
+
+
 def _last_words(words: socket.socket) -> str:
     """What faulthandler writes, one line after the other, the innermost first."""
     words.settimeout(LAST_WORDS_S)
@@ -193,7 +200,4 @@ def _signal(handle: int, number: signal.Signals) -> None:
         signal.pidfd_send_signal(handle, number)
 
 
-_DIED = Failure(
-    "extract", "ProcessDied", "the process that prepared it died, and had no other segment", "death"
-)
 _DISPLACED = Failure("extract", "Displaced", "its process was killed before it began", "displaced")

@@ -138,6 +138,12 @@ def test_a_segment_that_kills_its_process_takes_no_other_with_it(made: Made, tmp
     assert isinstance(beside, PreparedSegment)
 
 
+def test_a_crash_says_where_it_was(made: Made) -> None:
+    failure = failed(asyncio.run(made().extract(work("crash"))))
+    assert (failure.stage, failure.kind, failure.error) == ("fetch", "death", "ProcessDied")
+    assert "in string_at (__init__.py:" in failure.message
+
+
 def test_a_segment_that_hangs_is_cut_off_where_it_is_and_takes_no_other_with_it(
     made: Made, tmp_path: Path
 ) -> None:
