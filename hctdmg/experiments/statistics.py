@@ -30,7 +30,11 @@ class Estimate:
     num: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f}" if self.half is None else f"{self.mean:.3f} ± {self.half:.3f}"
+        size = abs(self.mean)
+        digits = 3 if size < 10 else 1 if size < 100 else 0
+        mean = f"{self.mean:,.{digits}f}"
+        is_count = digits == 0 and not self.half
+        return mean if self.half is None or is_count else f"{mean} ± {self.half:,.{digits}f}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ def test_an_interval_is_what_the_table_of_t_gives() -> None:
     assert (found.mean, found.num) == (2.0, 3)
     assert found.half == pytest.approx(4.302653 / math.sqrt(3))  # t of 2 degrees at 97.5 %, spread 1
     assert str(estimate([0.25])) == "0.250"
+    assert str(estimate([10.0, 14.0])) == "12.0 ± 25.4"
+    assert str(estimate([836_093.0] * 5)) == "836,093"
     with pytest.raises(ValueError, match="at least one value"):
         estimate([])
 
