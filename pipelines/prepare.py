@@ -35,7 +35,7 @@ DEFAULT_EXTRACTORS = {"text": "wordllama-lexicon", "audio": "logmel-prosody", "v
 
 
 class Preparer:
-    """The extractors that a checkpoint demands, loaded; threads may share it.
+    """The extractors that a checkpoint demands, loaded; threads, and processes forked off, may share it.
 
     Args:
         contract: What the checkpoint was trained on.

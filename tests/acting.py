@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.deadline import Deadline
 from pipelines.errors import ConfigError, RetryableError, SegmentError
 from pipelines.prepared import PreparedSegment
@@ -26,7 +28,7 @@ class Acting:
         self._folder = folder
 
     def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
-        """Act by the first part of the id: segment, transient, bug, die, crash, hang, wait; else take 5 ms."""
+        """Act by the first part of the id: one of the cases below; else take 5 ms."""
         name = incoming.segment.segment_id
         self._write(f"+{name}")
         match name.split("/")[0]:
@@ -36,6 +38,23 @@ class Acting:
                 raise RetryableError("fetch", "HTTP 503")
             case "bug":
                 raise KeyError("a bug")
+            case "strange":  # what can't be sent back
+                return PreparedSegment(incoming.segment, {}, {}, 1.0, {"lock": threading.Lock()})  # type: ignore[dict-item]
+            case "child":  # dies, and leaves a child that holds its connections open
+                if os.fork() == 0:
+                    time.sleep(20)
+                os._exit(1)
+            case "slow":
+                time.sleep(0.5)
+                os._exit(1)
+            case "big":
+                return PreparedSegment(
+                    incoming.segment, {"text": np.zeros((1000, 5000), np.float32)}, {}, 1.0, {}
+                )
+            case "busy":
+                begun_s = time.process_time()
+                while time.process_time() - begun_s < 0.3:
+                    pass
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "crash":

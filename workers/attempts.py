@@ -39,7 +39,7 @@ class Backend(Protocol):
         ...
 
     async def alone(self, work: Work) -> Answer | Failure:
-        """Try a segment while the replicas that have it have no other: a death then is its own."""
+        """Try a segment where no other is in the process that prepares it or infers: a death then is its own."""
         ...
 
 

@@ -4,7 +4,7 @@ Knows clocks. Does not know what the work is.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -16,17 +16,17 @@ class Busy:
 
     Args:
         num_places: How much it can do at a time.
-        counts_cpu: Whether the work is on one core; not so of a model on several or on a GPU. Others' processes do it
-            and tell what it took (`spend`).
+        cpu_s: Processor time that the work has taken so far, of whichever processes do it; None where it says nothing,
+            as of a model on a GPU.
     """
 
-    def __init__(self, num_places: int, counts_cpu: bool) -> None:
+    def __init__(self, num_places: int, cpu_s: Callable[[], float] | None = None) -> None:
         self._num_places = num_places
-        self._counts_cpu = counts_cpu
+        self._read_cpu_s = cpu_s
         self._num_taken = 0
         self._taken_s = 0.0
         self._since_s = self._asked_s = time.monotonic()
-        self._cpu_s = 0.0
+        self._cpu_s = 0.0 if cpu_s is None else cpu_s()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -39,18 +39,16 @@ class Busy:
             self._add_up()
             self._num_taken -= 1
 
-    def spend(self, cpu_s: float) -> None:
-        """A processor has worked for so long."""
-        self._cpu_s += cpu_s
-
     def share(self) -> float:
         """The share since this was asked before."""
         self._add_up()
         passed_s = max(1e-9, self._since_s - self._asked_s)
         shares = [self._taken_s / (self._num_places * passed_s)]
-        if self._counts_cpu:
-            shares.append(self._cpu_s / passed_s)
-        self._asked_s, self._taken_s, self._cpu_s = self._since_s, 0.0, 0.0
+        if self._read_cpu_s is not None:
+            cpu_s = self._read_cpu_s()
+            shares.append((cpu_s - self._cpu_s) / passed_s)
+            self._cpu_s = cpu_s
+        self._asked_s, self._taken_s = self._since_s, 0.0
         return min(1.0, max(shares))
 
     def _add_up(self) -> None:

@@ -17,33 +17,19 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 
 from pipelines.deadline import Deadline
 from pipelines.errors import ConfigError
-from pipelines.prepared import PreparedSegment
 from workers.extracting import Prepares
-from workers.messages import Failure, Work, failure_of
+from workers.messages import Work, failure_of
 from workers.telemetry import set_up_logging
 
 MAX_MESSAGE_BYTES = 65_536
-"""Of what goes between the source and its replica: a process id, or why the extractors can't be loaded."""
+"""Of what the source says: a process id, or why the extractors can't be loaded."""
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a cell says of a segment.
-
-    Attributes:
-        result: The features, or what is wrong with the segment.
-        cpu_s: Processor time that it took.
-    """
-
-    result: PreparedSegment | Failure
-    cpu_s: float
 
 
 def main() -> None:
@@ -53,32 +39,51 @@ def main() -> None:
     set_up_logging(settings.telemetry)
     try:
         preparer = make(settings)
+    except ConfigError as error:
+        _say(control, "config", str(error))
+        return
     except Exception as error:  # noqa: BLE001 - told to whom it may concern
-        kind = "config" if isinstance(error, ConfigError) else "bug"
-        text = str(error) if kind == "config" else failure_of(error, "extract").message
-        control.send(pickle.dumps((kind, text[-MAX_MESSAGE_BYTES // 2 :])))
+        _say(control, "failed", failure_of(error, "extract").message)
         return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the cells: the kernel buries them
     gc.freeze()  # what is loaded stays shared: the collector does not write on it
-    control.send(pickle.dumps(("ready", "")))
+    _say(control, "ready", "")
     while True:
         _, descriptors, _, _ = socket.recv_fds(control, 1, 2)
         if not descriptors:  # the replica is gone, or wants no more
             return
-        number = os.fork()
-        if number == 0:
-            control.close()
-            _live(preparer, *descriptors)
-            os._exit(0)
+        _say(control, *_fork(preparer, control, descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
-        control.send(pickle.dumps(("cell", str(number))))
 
 
-def _live(preparer: Prepares, work_fd: int, words_fd: int) -> None:
+def _say(control: socket.socket, kind: str, text: str) -> None:
+    text = text.encode()[-MAX_MESSAGE_BYTES // 2 :].decode(errors="ignore")
+    control.send(pickle.dumps((kind, text)))
+
+
+def _fork(preparer: Prepares, control: socket.socket, descriptors: list[int]) -> tuple[str, str]:
+    """In the source: the new cell's process id, or why there is none."""
+    source = os.getpid()
+    try:
+        number = os.fork()
+    except OSError as error:
+        return "failed", str(error)
+    if number:
+        return "cell", str(number)
+    try:
+        control.close()
+        _live(preparer, source, *descriptors)
+    finally:
+        os._exit(0)  # not by the way that the source ends
+
+
+def _live(preparer: Prepares, source: int, work_fd: int, words_fd: int) -> None:
     """A cell: prepare what comes until nobody is there to send more."""
     # A cell that hangs reads nothing: it would outlive everyone.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != source:
+        return  # it ended before it could be followed
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     faulthandler.enable(words_fd, all_threads=False)
     faulthandler.register(signal.SIGUSR1, words_fd, all_threads=False)
@@ -88,14 +93,13 @@ def _live(preparer: Prepares, work_fd: int, words_fd: int) -> None:
             work = connection.recv()
         except EOFError:
             return
-        connection.send(_prepare(preparer, work))
+        connection.send_bytes(_prepare(preparer, work))
 
 
-def _prepare(preparer: Prepares, work: Work) -> Prepared:
-    begun_s, begun_cpu_s = time.monotonic(), time.process_time()
-    result: PreparedSegment | Failure
+def _prepare(preparer: Prepares, work: Work) -> memoryview:
+    """The features, or what is wrong with the segment; pickled here, so that what can't be is told too."""
+    begun_s = time.monotonic()
     try:
-        result = preparer.prepare(work.incoming, Deadline.after(work.budget_s))
+        return ForkingPickler.dumps(preparer.prepare(work.incoming, Deadline.after(work.budget_s)))
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a segment is data
-        result = failure_of(error, "extract", time.monotonic() - begun_s)
-    return Prepared(result, time.process_time() - begun_cpu_s)
+        return ForkingPickler.dumps(failure_of(error, "extract", time.monotonic() - begun_s))

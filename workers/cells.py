@@ -9,37 +9,47 @@ import logging
 import os
 import pickle
 import queue
-import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import get_args
+from multiprocessing.connection import Connection, wait
 
-from pipelines.errors import ConfigError, Stage
-from workers.cell import MAX_MESSAGE_BYTES, Prepared
+from pipelines.errors import ConfigError
+from pipelines.prepared import PreparedSegment
+from workers.cell import MAX_MESSAGE_BYTES
 from workers.config import Settings
 from workers.extracting import Prepares
-from workers.messages import Failure, Work
+from workers.last_words import Place, is_whole, read_place
+from workers.messages import Failure, Work, failure_of
 
 log = logging.getLogger(__name__)
 
 GRACE_S = 1.0
 """How much later than its budget a segment is cut off: most work looks at its deadline and stops itself."""
+LONGEST_S = 86_400.0
+"""Budgets end here: poll(2) counts milliseconds in 32 bits."""
 LAST_WORDS_S = 1.0
 """How long a process that hangs may take to say where."""
+STALL_S = 10.0
+"""A process that neither takes nor gives a byte in the midst of a message, or does not fork, is stopped or gone."""
 END_S = 5.0
 """How long the source may take to end."""
-FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<name>\S+)')
-"""A line of faulthandler's."""
+TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+"""In which the kernel counts processor time."""
 
 
 class SourceGoneError(Exception):
     """The process that cells are forked off has ended: there will be no more."""
+
+
+class CellLostError(Exception):
+    """A cell has died."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +57,67 @@ class Cell:
     """A process for one segment at a time.
 
     Attributes:
+        number: Its process id.
         handle: Its pidfd: names this process and never a later one with the same number.
         work: Segments go out, what became of them comes back.
         words: Where it says where it is, when it crashes, or is asked by SIGUSR1.
     """
 
+    number: int
     handle: int
     work: Connection
     words: socket.socket
 
+    def ask(self, work: Work) -> PreparedSegment | Failure | None:
+        """Have a segment prepared.
+
+        Returns:
+            What became of it; None when time was up.
+
+        Raises:
+            CellLostError: It died.
+        """
+        try:
+            self.work.send(work)
+            timeout_s = min(work.budget_s + GRACE_S, LONGEST_S)
+            # Its end is watched too: a child of its own would hold its connection open.
+            ready = wait([self.work, self.handle], timeout_s)
+            if self.work not in ready and self.handle in ready:
+                raise CellLostError
+            if not ready:
+                return None
+            found: PreparedSegment | Failure = self.work.recv()
+        except (EOFError, OSError) as error:
+            raise CellLostError from error
+        return found
+
+    def cpu_s(self) -> float:
+        """Processor time that it has taken; 0 when it has ended."""
+        try:
+            with open(f"/proc/{self.number}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            return 0.0
+        return TICK_S * (int(fields[11]) + int(fields[12]))  # proc(5): utime, stime
+
+    def place(self) -> Place:
+        """Where it is, or was when it crashed."""
+        self.signal(signal.SIGUSR1)
+        self.words.settimeout(LAST_WORDS_S)
+        heard = b""
+        with contextlib.suppress(OSError):
+            while not is_whole(heard) and (more := self.words.recv(MAX_MESSAGE_BYTES)):
+                heard += more
+        return read_place(heard)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it lives."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.handle, number)
+
     def end(self) -> None:
-        """Kill it, if it lives."""
-        _signal(self.handle, signal.SIGKILL)
+        """Kill it, if it lives, and forget it."""
+        self.signal(signal.SIGKILL)
         self.work.close()
         self.words.close()
         os.close(self.handle)
@@ -79,15 +138,11 @@ class Cells:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._forking = threading.Lock()
         self._free: queue.LifoQueue[Cell] = queue.LifoQueue()
+        self._living: set[Cell] = set()
+        self._ended_cpu_s = 0.0
+        self._is_closed = False
         with theirs:
-            self._source = subprocess.Popen(  # noqa: S603 - this very Python
-                [sys.executable, "-c", "from workers.cell import main; main()", str(theirs.fileno())],
-                stdin=subprocess.PIPE,
-                pass_fds=(theirs.fileno(),),
-                # Modules are found as here. Signals from the terminal are this process's to act on.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-                start_new_session=True,
-            )
+            self._source = _start(theirs)
         assert self._source.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._source.stdin as stdin:
             stdin.write(pickle.dumps((settings, make)))
@@ -96,108 +151,133 @@ class Cells:
             raise ConfigError(text)
         if kind != "ready":
             raise RuntimeError(f"the extractors can't be loaded: {text}")
+        self._control.settimeout(STALL_S)
 
-    def prepare(self, work: Work) -> Prepared:
+    def prepare(self, work: Work) -> PreparedSegment | Failure:
         """Prepare a segment; waits until that is done.
 
         Raises:
             SourceGoneError: There are no more processes to be had.
         """
-        cell = self._take()
+        begun_s = time.monotonic()
         try:
-            cell.work.send(work)
-        except OSError:  # it was killed while it had nothing to do
-            cell.end()
-            return Prepared(_DISPLACED, 0.0)
+            cell = self._take()
+        except OSError as error:
+            if self._is_closed:
+                return _CLOSED
+            log.error("%s waits, for there is no process to be had: %s", work.source, error)
+            return Failure("extract", "NoProcess", f"no process was to be had: {error}", "displaced")
         try:
-            if not cell.work.poll(work.budget_s + GRACE_S):
-                return Prepared(_cut_off(cell, work), 0.0)
-            prepared: Prepared = cell.work.recv()
-        except (EOFError, OSError):
-            return Prepared(_died(cell, work), 0.0)
+            found = cell.ask(work)
+        except CellLostError:
+            return self._died(cell, work, time.monotonic() - begun_s)
+        except Exception as error:  # noqa: BLE001 - such as a result that can't be read
+            self._end(cell)
+            return failure_of(error, "extract", time.monotonic() - begun_s)
+        if found is None:
+            return self._cut_off(cell, work)
         self._free.put(cell)
-        return prepared
+        return found
+
+    def cpu_s(self) -> float:
+        """Processor time that all cells have taken so far."""
+        return self._ended_cpu_s + sum(cell.cpu_s() for cell in tuple(self._living))
 
     def close(self) -> None:
-        """End all processes."""
-        self._control.close()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._free.get_nowait().end()
+        """End all processes; what they have is not finished."""
+        self._is_closed = True
+        self._control.close()  # the source ends, and with it the cells
         try:
             self._source.wait(END_S)
         except subprocess.TimeoutExpired:
             self._source.kill()
             self._source.wait()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._end(self._free.get_nowait())
 
     def _take(self) -> Cell:
-        try:
-            return self._free.get_nowait()
-        except queue.Empty:
-            return self._fork()
+        """A cell that has nothing to do."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                cell = self._free.get_nowait()
+                if not wait([cell.handle], 0):
+                    return cell
+                self._end(cell)  # it was killed meanwhile
+        return self._fork()
 
     def _fork(self) -> Cell:
+        """A new cell.
+
+        Raises:
+            SourceGoneError: There are no more.
+            OSError: This machine has no room for one now.
+        """
         work, their_work = socket.socketpair()
         words, their_words = socket.socketpair()
-        with their_work, their_words, self._forking:
+        with their_work, their_words:
+            for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+                work.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(STALL_S), 0))
             try:
-                socket.send_fds(self._control, [b"."], [their_work.fileno(), their_words.fileno()])
-                _, number = self._hear()
-                handle = os.pidfd_open(int(number))
-            except (OSError, ValueError) as error:
+                with self._forking:
+                    socket.send_fds(self._control, [b"."], [their_work.fileno(), their_words.fileno()])
+                    kind, text = self._hear()
+            except (ConnectionError, TimeoutError) as error:
                 raise SourceGoneError("the extractors' process has ended") from error
-        return Cell(handle, Connection(work.detach()), words)
+        if kind == "gone":
+            raise SourceGoneError("the extractors' process has ended")
+        if kind != "cell":
+            raise OSError(text)
+        cell = Cell(int(text), os.pidfd_open(int(text)), Connection(work.detach()), words)
+        self._living.add(cell)
+        return cell
 
     def _hear(self) -> tuple[str, str]:
         told = self._control.recv(MAX_MESSAGE_BYTES)
         kind, text = pickle.loads(told) if told else ("gone", "their process ended")  # noqa: S301 - our own process
         return kind, text
 
+    def _died(self, cell: Cell, work: Work, elapsed_s: float) -> Failure:
+        """A process died; where is known of a crash, not of SIGKILL."""
+        place = cell.place()
+        self._end(cell)
+        if self._is_closed:
+            return _CLOSED
+        log.error("%s: the process that had it died %s", work.source, place.where)
+        message = f"the process that prepared it, and nothing else, died {place.where}"
+        return Failure(place.stage, "ProcessDied", message, "death", elapsed_s)
 
-def _cut_off(cell: Cell, work: Work) -> Failure:
-    """End a process that hangs, and say where it did."""
-    _signal(cell.handle, signal.SIGUSR1)
-    stage, where = _where(_last_words(cell.words))
-    cell.end()
-    log.error("%s hangs in %s: cut off after %.1f s", work.source, stage, work.budget_s)
-    message = f"cut off at flow.segment_deadline_s, it was stuck {where}"
-    return Failure(stage, "DeadlineExceeded", message, "segment", work.budget_s)
+    def _cut_off(self, cell: Cell, work: Work) -> Failure:
+        """A segment's time is up, and it did not stop."""
+        place = cell.place()
+        self._end(cell)
+        log.error("%s hangs in %s: cut off after %.1f s", work.source, place.stage, work.budget_s)
+        message = f"cut off at flow.segment_deadline_s, it was stuck {place.where}"
+        return Failure(place.stage, "DeadlineExceeded", message, "segment", work.budget_s)
 
-
-def _died(cell: Cell, work: Work) -> Failure:
-    """Bury a process that died, and say where it did: known of a crash, not of SIGKILL."""
-    stage, where = _where(_last_words(cell.words))
-    cell.end()
-    log.error("%s: the process that had it died %s", work.source, where)
-    message = f"the process that prepared it died {where}; it had no other segment"
-    return Failure(stage, "ProcessDied", message, "death")
-
-
-def _last_words(words: socket.socket) -> str:
-    """What faulthandler writes, one line after the other, the innermost first."""
-    words.settimeout(LAST_WORDS_S)
-    heard = b""
-    with contextlib.suppress(OSError):
-        while not heard.rstrip().endswith((b"main", b"<module>")) and (more := words.recv(65_536)):
-            heard += more
-    return heard.decode(errors="replace")
+    def _end(self, cell: Cell) -> None:
+        self._ended_cpu_s += cell.cpu_s()
+        self._living.discard(cell)
+        cell.end()
 
 
-def _where(words: str) -> tuple[Stage, str]:
-    """The stage and the innermost line."""
-    frames = [match.groupdict() for match in FRAME.finditer(words)]
-    if not frames:
-        return "extract", "where nobody knows"
-    # The outermost: a stage may use another one's functions.
-    stages = [frame["name"] for frame in reversed(frames) if frame["name"] in get_args(Stage)]
-    stage: Stage = stages[0] if stages else "extract"  # type: ignore[assignment]
-    last = frames[0]
-    return stage, f"in {last['name']} ({os.path.basename(last['file'])}:{last['line']})"
+def _start(control: socket.socket) -> "subprocess.Popen[bytes]":
+    """The source's process."""
+    return subprocess.Popen(  # noqa: S603 - this very Python
+        # -P: a folder that happens to be the current one is no place to find modules in.
+        [sys.executable, "-P", "-c", "from workers.cell import main; main()", str(control.fileno())],
+        stdin=subprocess.PIPE,
+        pass_fds=(control.fileno(),),
+        env={
+            **os.environ,
+            # Modules are found as here.
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            # A process with threads is not to be forked; several segments at a time keep the cores busy.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+        start_new_session=True,  # signals from the terminal are this process's to act on
+    )
 
 
-def _signal(handle: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(handle, number)
-
-
-_DISPLACED = Failure("extract", "Displaced", "its process was killed before it began", "displaced")
+_CLOSED = Failure("extract", "Displaced", "its replica is being stopped", "displaced")

@@ -20,6 +20,7 @@ from typing import TypeVar
 import ray
 from kafka.errors import KafkaError
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from pipelines.deadline import Deadline
@@ -283,4 +284,6 @@ async def _last(stage: Stage, results: AsyncIterator[Result | None]) -> Result |
 def _death(stage: Stage, error: Exception, kind: FailureKind, elapsed_s: float = 0.0) -> Failure:
     cause = error.__cause__ or error
     message = f"a replica died while it had this segment: {' '.join(str(cause).split())}"
-    return Failure(stage, type(cause).__name__, message, kind, elapsed_s, replica_died=True)
+    is_dead = isinstance(error, RayActorError) or isinstance(cause, RayActorError)
+    replica_died = is_dead and kind == "death"
+    return Failure(stage, type(cause).__name__, message, kind, elapsed_s, replica_died)

@@ -41,20 +41,20 @@ class FeatureExtractor:
         self._cells = Cells(settings, make)
         self._gate = Gate(num_places)
         self._threads = ThreadPoolExecutor(num_places, "extract")
-        self._busy = Busy(num_places, counts_cpu=True)
+        self._busy = Busy(num_places, self._cells.cpu_s)
 
     async def extract(self, work: Work) -> PreparedSegment | Failure:
         """Prepare a segment beside others."""
-        async with self._gate.together(work.source.partition):
+        async with self._gate.place(work.source.partition):
             return await self._to_the_end(work)
 
     async def extract_alone(self, work: Work) -> AsyncIterator[PreparedSegment | Failure | None]:
-        """Prepare a segment while this replica has no other.
+        """Prepare a segment that may be deadly: no other is in its process, as ever.
 
         Yields:
-            None when it begins: from then on a death of this process is on this segment. Then the result.
+            None when it begins: from then on a death of this replica is on this segment. Then the result.
         """
-        async with self._gate.alone():
+        async with self._gate.place(work.source.partition):
             yield None
             await asyncio.sleep(ANNOUNCE_S)
             yield await self._to_the_end(work)
@@ -65,8 +65,13 @@ class FeatureExtractor:
 
     def close(self) -> None:
         """End the processes that it has started."""
-        self._threads.shutdown(wait=False)
         self._cells.close()
+        self._threads.shutdown()
+
+    def __del__(self) -> None:
+        """Serve calls this before it stops the replica."""
+        if hasattr(self, "_threads"):  # it was made
+            self.close()
 
     async def _to_the_end(self, work: Work) -> PreparedSegment | Failure:
         """Keep the place until the process is free again, even when nobody waits for the result any more."""
@@ -79,12 +84,9 @@ class FeatureExtractor:
                 raise
 
     async def _extract(self, work: Work) -> PreparedSegment | Failure:
+        loop = asyncio.get_running_loop()
         try:
-            prepared = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._cells.prepare, work
-            )
+            return await loop.run_in_executor(self._threads, self._cells.prepare, work)
         except SourceGoneError as error:
             log.critical("%s: Serve starts another replica", error)
             os._exit(1)  # a process that is gone is noticed at once
-        self._busy.spend(prepared.cpu_s)
-        return prepared.result

@@ -27,7 +27,7 @@ class Past:
     Attributes:
         num_attempts: How often it was tried.
         num_transient: How often that failed by something outside that may pass.
-        num_deaths: How many replicas died of it while it was alone.
+        num_deaths: How many processes died of it while they had it alone.
         is_suspect: Whether it may be tried only alone.
         spent_s: How long it was worked on, waits between tries included.
     """

@@ -101,7 +101,7 @@ class HctDmgReplica:
         self._predictor = BACKENDS[settings.model.backend](checkpoint, settings.model)
         self._turn = asyncio.Lock()
         self._begun_s: float | None = None
-        self._busy = Busy(1, counts_cpu=False)
+        self._busy = Busy(1)
 
         @serve.batch(  # type: ignore[untyped-decorator]
             max_batch_size=settings.model.max_batch_size,

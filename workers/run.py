@@ -69,8 +69,9 @@ class Application:
             if overview is not None and overview.status == "DEPLOY_FAILED":
                 raise DeployError(f"the application does not start: {_why(overview)}")
             if time.monotonic() > deadline_s:
+                what = "Serve says nothing of it" if overview is None else _why(overview)
                 raise DeployError(
-                    f"the application did not start within {START_TIMEOUT_S:g} s; {_resources()}"
+                    f"the application did not start within {START_TIMEOUT_S:g} s: {what}; {_resources()}"
                 )
             time.sleep(WAIT_S)
 

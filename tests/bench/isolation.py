@@ -105,6 +105,9 @@ def measure(seconds: float, rate: float) -> list[Scenario]:
             ],
             "those that hang in an extractor": [inline(HELD, f"hang/{n}") for n in _numbers()],
             "those that kill their extractor": [inline(HELD, f"die/{n}") for n in _numbers()],
+            "those that hang or kill, by turns": [
+                inline(HELD, f"{'die' if n % 2 else 'hang'}/mixed/{n}") for n in _numbers()
+            ],
         }
         with mock.patch.object(config_file, "IMPORT_PATH", "tests.poison:build_app"):
             config = configured(topics, folder, settings)

@@ -181,44 +181,34 @@ def run(coroutine: Callable[[Gate], Coroutine[Any, Any, None]], size: int) -> No
     asyncio.run(coroutine(Gate(size)))
 
 
-def test_a_gate_lets_several_in_together_or_one_alone() -> None:
+def test_a_gate_lets_in_as_many_as_there_are_places_and_who_gives_up_waiting_leaves_it_as_it_was() -> None:
     inside: list[str] = []
-    seen: list[list[str]] = []
+    seen: list[int] = []
 
     async def visit(gate: Gate, name: str) -> None:
-        async with gate.alone() if name.startswith("alone") else gate.together(name):
+        async with gate.place(name):
             inside.append(name)
-            seen.append(sorted(inside))
+            seen.append(len(inside))
             await asyncio.sleep(0.001)
             inside.remove(name)
 
     async def all_visit(gate: Gate) -> None:
-        await asyncio.gather(*(visit(gate, name) for name in ("a", "b", "c", "alone", "d", "alone-2", "e")))
-
-    run(all_visit, 2)
-    assert max(map(len, seen)) == 2
-    assert [group for group in seen if any(name.startswith("alone") for name in group)] == [
-        ["alone"],
-        ["alone-2"],
-    ]
-
-
-def test_who_gives_up_waiting_at_a_gate_leaves_it_as_it_was() -> None:
-    async def give_up(gate: Gate) -> None:
-        async with gate.together("a"):
-            waiting = asyncio.ensure_future(_enter_alone(gate))
-            await asyncio.sleep(0.001)
+        visits = [asyncio.ensure_future(visit(gate, name)) for name in "abcdefgh"]
+        await asyncio.sleep(0)
+        for waiting in visits[3:5]:
             waiting.cancel()
-            await asyncio.wait({waiting})
-        async with asyncio.timeout(1), gate.alone():
+        await asyncio.wait(visits)
+        async with asyncio.timeout(1), gate.place("x"), gate.place("y"):
             pass
 
-    run(give_up, 2)
+    run(all_visit, 2)
+    assert max(seen) == 2
+    assert len(seen) == 6
 
 
 def test_a_group_whose_work_never_ends_leaves_places_to_the_others() -> None:
     async def hold(gate: Gate) -> None:
-        async with gate.together("stuck"):
+        async with gate.place("stuck"):
             await asyncio.Event().wait()
 
     async def pass_by(gate: Gate) -> None:
@@ -226,18 +216,13 @@ def test_a_group_whose_work_never_ends_leaves_places_to_the_others() -> None:
         await asyncio.sleep(0)  # each goes in, or waits at the gate
         async with asyncio.timeout(5):
             for group in ("a", "b", "a"):
-                async with gate.together(group):
+                async with gate.place(group):
                     pass
         for one in holding:
             one.cancel()
         await asyncio.wait(holding)
-        async with asyncio.timeout(5), gate.alone():
+        async with asyncio.timeout(5), gate.place("stuck"):
             pass
 
     run(pass_by, 2)
     run(pass_by, 5)
-
-
-async def _enter_alone(gate: Gate) -> None:
-    async with gate.alone():
-        pass

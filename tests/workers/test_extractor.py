@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -103,24 +105,31 @@ def test_what_is_wrong_with_a_segment_is_returned(made: Made, kind: str, stage: 
     assert ("Traceback" in failure.message) == is_bug
 
 
-def test_alone_says_that_it_begins_and_shares_the_replica_with_nobody(made: Made, tmp_path: Path) -> None:
-    async def both() -> list[object]:
-        replica = made()
-        beside = [replica.extract(work(f"cam/{number}", partition=number)) for number in range(8)]
-        others = asyncio.ensure_future(gathered(*beside))
-        heard = [item async for item in replica.extract_alone(work("alone"))]
-        await others
-        return list(heard)
+def test_alone_says_that_it_begins(made: Made) -> None:
+    async def alone() -> list[object]:
+        return [item async for item in made().extract_alone(work("alone"))]
 
-    begin, result = asyncio.run(both())
+    begin, result = asyncio.run(alone())
     assert begin is None
     assert isinstance(result, PreparedSegment)
-    crowds, inside = [], set[str]()
-    for line, _ in diary(tmp_path):
-        inside = inside | {line[1:]} if line[0] == "+" else inside - {line[1:]}
-        crowds.append(inside)
-    assert max(map(len, crowds)) > 1
-    assert [crowd for crowd in crowds if "alone" in crowd] == [{"alone"}]
+
+
+def test_a_suspect_waits_for_no_neighbour_that_hangs(made: Made, tmp_path: Path) -> None:
+    async def suspected() -> list[object]:
+        replica = made()
+        hanging = asyncio.ensure_future(replica.extract(work("wait", partition=1)))
+        await until(lambda: len(diary(tmp_path)) == 1)
+        found = [item async for item in replica.extract_alone(work("die"))]
+        found.append(await replica.extract(work("healthy", partition=2)))
+        assert not hanging.done()
+        (tmp_path / RELEASE).touch()
+        await hanging
+        return list(found)
+
+    begin, died, healthy = asyncio.run(suspected())
+    assert begin is None
+    assert isinstance(died, Failure)
+    assert isinstance(healthy, PreparedSegment)
 
 
 def test_a_segment_that_kills_its_process_takes_no_other_with_it(made: Made, tmp_path: Path) -> None:
@@ -177,17 +186,93 @@ def test_a_process_is_kept_as_long_as_nothing_is_wrong_with_it(made: Made, tmp_p
 
 
 def test_a_process_that_is_killed_while_it_has_nothing_to_do_is_replaced(made: Made, tmp_path: Path) -> None:
-    async def killed() -> list[PreparedSegment | Failure]:
+    async def killed() -> PreparedSegment | Failure:
         replica = made()
         await replica.extract(work("a"))
         (_, process) = diary(tmp_path)[-1]
         os.kill(int(process), signal.SIGKILL)
         await until(lambda: not psutil.pid_exists(int(process)))
-        return [await replica.extract(work(name)) for name in ("b", "c")]
+        return await replica.extract(work("b"))
 
-    next_one, after = asyncio.run(killed())
-    assert isinstance(next_one, PreparedSegment) or next_one.kind in ("displaced", "death")
-    assert isinstance(after, PreparedSegment)
+    assert isinstance(asyncio.run(killed()), PreparedSegment)
+
+
+def test_media_that_are_too_large_for_a_process_are_a_death_and_not_tried_for_ever(made: Made) -> None:
+    replica = made()
+    for process in processes():  # its cells have as little room
+        process.rlimit(resource.RLIMIT_AS, (process.memory_info().vms + 50_000_000,) * 2)
+    failure = failed(asyncio.run(replica.extract(work("large", media=bytes(200_000_000)))))
+    assert failure.kind in ("death", "unexpected")
+    assert isinstance(asyncio.run(replica.extract(work("good"))), PreparedSegment)
+
+
+def test_large_media_and_large_results_pass(made: Made) -> None:
+    found = asyncio.run(made().extract(work("big", media=bytes(30_000_000))))
+    assert isinstance(found, PreparedSegment)
+    assert found.features["text"].shape == (1000, 5000)
+
+
+def test_what_a_death_took_counts_against_the_deadline(made: Made) -> None:
+    assert failed(asyncio.run(made().extract(work("slow")))).elapsed_s > 0.4
+
+
+def test_a_result_that_can_not_be_sent_is_a_bug_with_its_traceback(made: Made) -> None:
+    failure = failed(asyncio.run(made().extract(work("strange"))))
+    assert failure.kind == "unexpected"
+    assert "cannot pickle" in failure.message
+
+
+def test_a_death_is_seen_although_a_child_holds_the_connection(made: Made) -> None:
+    failure = failed(asyncio.run(made().extract(work("child", budget_s=15.0))))
+    assert failure.kind == "death"
+
+
+def test_a_budget_longer_than_the_clock_can_count_is_no_error(made: Made) -> None:
+    assert isinstance(asyncio.run(made().extract(work(budget_s=float("inf")))), PreparedSegment)
+
+
+def test_where_no_process_is_to_be_had_segments_wait(made: Made) -> None:
+    async def crowded(replica: FeatureExtractor) -> PreparedSegment | Failure:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
+        try:
+            return await replica.extract(work())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+    replica = made()
+    failure = failed(asyncio.run(crowded(replica)))
+    assert (failure.kind, failure.error) == ("displaced", "NoProcess")
+    assert isinstance(asyncio.run(replica.extract(work())), PreparedSegment)
+
+
+def test_a_replica_that_is_closed_holds_nothing_against_what_it_had(made: Made, tmp_path: Path) -> None:
+    async def closed() -> list[PreparedSegment | Failure]:
+        replica = made()
+        hanging = asyncio.ensure_future(replica.extract(work("hang")))
+        await until(lambda: len(diary(tmp_path)) == 1)
+        await asyncio.to_thread(replica.close)
+        return [await hanging]
+
+    assert [failed(one).kind for one in asyncio.run(closed())] == ["displaced"]
+
+
+def test_the_source_is_safe_to_fork_it_has_one_thread(tmp_path: Path) -> None:
+    checkpoint = str(save_random_checkpoint(tmp_path))
+    replica = FeatureExtractor(Settings(model=ModelSettings(checkpoint=checkpoint)))
+    asyncio.run(replica.extract(work()))
+    (source,) = [one for one in processes() if one.ppid() == os.getpid()]
+    assert source.num_threads() == 1
+    replica.close()
+
+
+def test_a_folder_that_happens_to_be_the_current_one_is_no_place_for_modules(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "__init__.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(asyncio.run(made().extract(work())), PreparedSegment)
 
 
 def test_no_process_outlives_its_replica_though_it_hangs(tmp_path: Path) -> None:
@@ -222,17 +307,18 @@ def test_without_its_source_the_replica_ends(made: Made, monkeypatch: pytest.Mon
         asyncio.run(replica.extract(work()))
 
 
-def test_the_processes_say_how_busy_they_were(made: Made) -> None:
+def test_how_busy_it_is_is_how_busy_its_processes_are(made: Made) -> None:
     async def some() -> tuple[float, float]:
-        replica = made(num_places=1)
+        replica = made(num_places=4)
         before = (await replica.record_autoscaling_stats())[BUSY]
-        for number in range(20):
-            await replica.extract(work(f"cam/{number}"))
-        return before, (await replica.record_autoscaling_stats())[BUSY]
+        begun_s = time.monotonic()
+        await replica.extract(work("busy"))
+        share = (await replica.record_autoscaling_stats())[BUSY]
+        return before, share * (time.monotonic() - begun_s)
 
-    before, after = asyncio.run(some())
+    before, used_s = asyncio.run(some())
     assert before == 0
-    assert 0 < after <= 1
+    assert 0.25 < used_s < 0.5  # all the processor time, where a quarter of the places was taken
 
 
 def test_a_cancelled_segment_keeps_its_place_until_its_process_is_free(made: Made, tmp_path: Path) -> None:
