@@ -153,7 +153,7 @@ def told(process: "subprocess.Popen[str]", event: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(line)
         if found["event"] == event:
             return found
-    raise RuntimeError(f"the session ended before it was {event!r}")
+    raise RuntimeError(f"the process ended before it was {event!r}")
 
 
 def run_application(broker: KafkaBroker, mode: str, num_segments: int) -> dict[str, Any]:

@@ -55,7 +55,15 @@ def main() -> int:
 
 def sample(form: str, seconds: int, path: Path) -> None:
     """Of this process and all that it has started."""
-    command = ["py-spy", "record", "--subprocesses", "--pid", str(os.getpid()), "--rate", str(RATE_HZ)]
+    command = [
+        str(Path(sys.executable).parent / "py-spy"),
+        "record",
+        "--subprocesses",
+        "--pid",
+        str(os.getpid()),
+        "--rate",
+        str(RATE_HZ),
+    ]
     command += ["--duration", str(seconds), "--format", form, "--output", str(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ray.data
-from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, Dataset
 
 from tests.bench.delivery import reading
 from tests.bench.plain_loop import answering
@@ -36,7 +36,7 @@ Way = Literal["actors", "tasks"]
 ROWS_PER_BLOCK = 4
 """Of a backlog: two seconds of work for an actor, beside which a task's overhead is small."""
 ACTOR_CPUS, IO_CPUS = 0.8, 0.2
-"""As the worker's, so that reading and writing find room beside as many actors as there are cores."""
+"""So that reading and writing find room beside as many actors as there are cores."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def bulk(broker: KafkaBroker, workload: Workload, num_actors: int, number: int) 
     workload.send(topics, range(total))
     with tempfile.TemporaryDirectory() as place, reading(topics) as reader:
         begun_s = time.time()
-        read = read_from(topics, "earliest").repartition(target_num_rows_per_block=ROWS_PER_BLOCK)
-        write(by_actors(read, workload.folder, num_actors, Path(place)), topics)
+        read = read_from(topics, "earliest", IO_CPUS).repartition(target_num_rows_per_block=ROWS_PER_BLOCK)
+        write(by_actors(read, workload.folder, num_actors, ROWS_PER_BLOCK, Path(place)), topics, IO_CPUS)
         whole_s = time.time() - begun_s
         ready_s = [file.stat().st_mtime - begun_s for file in Path(place).iterdir()]
         times_s = answered_s(reader, total)
@@ -148,13 +148,14 @@ def stream(
         for _ in range(number + 1):
             begun_s = time.monotonic()
             workload.send(topics, range(first, first + size))
-            read = read_from(topics, offsets(topics, first))
+            start = offsets(topics, first)
             if way == "actors":
-                write(by_actors(read, workload.folder, num_processes, Path(place)), topics)
+                batch_size = max(1, size // num_processes)
+                read = read_from(topics, start, IO_CPUS)
+                answers = by_actors(read, workload.folder, num_processes, batch_size, Path(place))
+                write(answers, topics, IO_CPUS)
             else:
-                tasks = TaskPoolStrategy(size=num_processes)
-                work = {"fn_kwargs": {"folder": workload.folder}, "compute": tasks, "batch_size": size}
-                write(read.map_batches(answered_by_task, **work), topics)
+                write(by_tasks(topics, start, workload.folder, num_processes), topics, cpus_of(num_processes))
             answered_s(reader, size)
             seconds.append(time.monotonic() - begun_s)
             first += size
@@ -167,29 +168,43 @@ def offsets(topics: Topics, num_sent: int) -> dict[str, dict[int, int]]:
     return {topics.config.input_topic: numbers}
 
 
-def read_from(topics: Topics, start: Any) -> Dataset:
+def read_from(topics: Topics, start: Any, num_cpus: float) -> Dataset:
     """All that is there from some offsets on."""
     config = topics.config
     return ray.data.read_kafka(
         config.input_topic,
         bootstrap_servers=config.bootstrap_servers,
         start_offset=start,
-        num_cpus=IO_CPUS,
+        num_cpus=num_cpus,
     )
 
 
-def by_actors(read: Dataset, folder: Path, num_actors: int, ready: Path) -> Dataset:
+def by_actors(read: Dataset, folder: Path, num_actors: int, batch_size: int, ready: Path) -> Dataset:
     """Answered by a pool."""
     return read.map_batches(
         Answerer,
         fn_constructor_args=(folder, ready, last_cores(num_actors)),
-        batch_size=ROWS_PER_BLOCK,
+        batch_size=batch_size,
         compute=ActorPoolStrategy(size=num_actors),
         num_cpus=ACTOR_CPUS,
     )
 
 
-def write(answers: Dataset, topics: Topics) -> None:
+def by_tasks(topics: Topics, start: Any, folder: Path, num_processes: int) -> Dataset:
+    """Answered by tasks, one for each partition: reading, work and writing ask for the same and so become one task."""
+    num_cpus = cpus_of(num_processes)
+    read = read_from(topics, start, num_cpus)
+    return read.map_batches(
+        answered_by_task, fn_kwargs={"folder": folder}, batch_size=None, num_cpus=num_cpus
+    )
+
+
+def cpus_of(num_processes: int) -> float:
+    """What a task asks for, so that this many run at a time."""
+    return float(ray.cluster_resources()["CPU"]) / num_processes
+
+
+def write(answers: Dataset, topics: Topics, num_cpus: float) -> None:
     """To the output topic."""
     config = topics.config
     answers.write_kafka(
@@ -197,5 +212,5 @@ def write(answers: Dataset, topics: Topics) -> None:
         config.bootstrap_servers,
         key_field="stream_id",
         producer_config={"acks": "all"},
-        ray_remote_args={"num_cpus": IO_CPUS},
+        ray_remote_args={"num_cpus": num_cpus},
     )
