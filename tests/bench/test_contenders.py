@@ -53,9 +53,9 @@ def test_the_worker_answers_a_backlog_lots_and_random_arrivals(
     kafka_broker: KafkaBroker, tones: Workload
 ) -> None:
     with whole_worker(kafka_broker, tones, 1, {}, IMPORT_PATH) as worker:
-        assert worker.backlog(0, 12).segments_per_s > 0
-        lots_s = in_lots(worker.topics, worker.reader, tones, 100, 4, 2)
-        load = offer(worker, 10.0, 0.5, 2.0, 200, 1)
+        assert worker.backlog(0, 400).segments_per_s > 0
+        lots_s = in_lots(worker.topics, worker.reader, tones, 1000, 4, 2)
+        load = offer(worker, 10.0, 0.5, 2.0, 2000, 1)
         kinds = {process.kind for process in worker.processes()}
     assert len(lots_s) == 2
     assert len(load.latencies_s) == len(load.predicted_s) == 10

@@ -4,6 +4,7 @@ Every contender gets the same messages. Does not know who works them off.
 """
 
 import json
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,14 +63,18 @@ def answered_s(reader: Consumer, number: int) -> list[float]:
 
 
 def steady_rate(times_s: Sequence[float], ramp: int, number: int) -> float:
-    """Events a second of a backlog while all are busy.
+    """Events a second of a backlog while all are busy: by the line through their times.
+
+    Answers come in clumps, as they are published together; a line through all of them depends less on where the first
+    and the last clump end than the time between two events does.
 
     Args:
         times_s: When each came, in order.
         ramp: So many at the begin do not count; as many or more at the end do not, for want of work for all.
         number: Those between.
     """
-    return number / (times_s[ramp + number - 1] - times_s[ramp - 1])
+    counted_s = times_s[ramp - 1 : ramp + number]
+    return 1 / statistics.linear_regression(range(len(counted_s)), counted_s).slope
 
 
 def in_lots(
