@@ -10,7 +10,6 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from tests.bench.benchmark_figures import (
     Record,
@@ -205,21 +204,22 @@ def cpu_by_process(record: Record) -> str:
 def processes(record: Record) -> str:
     """Start-up and memory, of the largest number of replicas; processes of one kind together."""
     runs = [run["replicas"][str(max(record["replicas"]))] for run in record["parts"]["worker"]]
-    by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_kind: dict[str, list[list[Mapping[str, float]]]] = defaultdict(list)
     for run in runs:
-        for one in run["processes"]:
-            by_kind[one["kind"]].append(one)
+        for kind in {one["kind"] for one in run["processes"]}:
+            by_kind[kind].append([one for one in run["processes"] if one["kind"] == kind])
     rows = [
         [
             kind,
-            number(len(found) / len(runs)),
-            *(spread([one[field] for one in found], ".1f") for field in ("begun_s", "start_cpu_s")),
-            spread([one["memory_mb"] for one in found], ".0f"),
+            number(statistics.mean(map(len, of_runs))),
+            spread([min(one["begun_s"] for one in found) for found in of_runs], ".1f"),
+            spread([sum(one["start_cpu_s"] for one in found) for found in of_runs], ".1f"),
+            spread([sum(one["memory_mb"] for one in found) for found in of_runs], ".0f"),
         ]
-        for kind, found in sorted(by_kind.items())
+        for kind, of_runs in sorted(by_kind.items())
     ]
     ready = f"All consume {spread([run['consuming_s'] for run in runs], '.1f')} s after the start.\n\n"
-    head = ["Process", "Number", "Begins after, s", "CPU until all consume, s", "Memory, MB"]
+    head = ["Processes", "Number", "First begins after, s", "CPU until all consume, s", "Memory of all, MB"]
     return ready + table(head, rows)
 
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench import benchmark, benchmark_plots
+from tests.bench import benchmark_plots
 from tests.bench.benchmark import QUICK, at_most, begin, measure
 from tests.bench.benchmark_figures import Target, by_load, targets
-from tests.bench.benchmark_page import NOTHING, blocks
+from tests.bench.benchmark_page import NOTHING, STAGES, blocks
 from tests.bench.benchmark_parts import Setup
+from tests.bench.blocks import RESULTS
 from tests.bench.mdc_queue import waits
 from tests.bench.workload import NUM_PARTITIONS, Workload, steady_rate
 from tests.kafka_broker import KafkaBroker
@@ -77,7 +78,7 @@ WHOLE = record(
         "clips": {
             "d10": {
                 "num_bytes": {"message": 300, "media": 400_000},
-                "seconds": [dict.fromkeys(benchmark.benchmark_page.STAGES, 0.1)],
+                "seconds": [dict.fromkeys(STAGES, 0.1)],
             }
         }
     },
@@ -105,7 +106,7 @@ def test_the_page_has_a_place_for_each_table_and_each_can_be_written(tmp_path: P
     assert NOTHING not in written.values()
     assert "| worker | 1.90 (1.90 to 1.90) | 3.00 (3.00 to 3.00) |" in written["backlog"]
     assert "**missed**" in written["targets"]
-    page = (benchmark.RESULTS / "benchmarks.md").read_text()
+    page = (RESULTS / "benchmarks.md").read_text()
     assert all(f"<!-- {name}: written by" in page for name in written)
     benchmark_plots.draw(WHOLE, tmp_path)
     pictures = {path.name for path in tmp_path.iterdir()}

@@ -5,7 +5,7 @@ Knows how the application is started and told apart into processes. Does not kno
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from workers.config import FlowConfig
 from workers.run import running
 
 NOT_OURS = ("broker", "driver", "other")
+REPLICA = "FeatureExtractor"
+"""Stands in the title that Ray gives a replica's process."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Process:
     Attributes:
         kind: As `tests.bench.processes` names it.
         begun_s: When it began, after the start of all.
-        start_cpu_s: CPU time that it had used when all consumed.
+        start_cpu_s: CPU time that it had used when all consumed; 0 where it was begun later.
         memory_mb: What would be free if it ended (USS), after a backlog.
     """
 
@@ -69,16 +71,18 @@ class Worker:
         reader: Of its events.
         workload: The segments.
         num_extractors: Each on a core of its own.
-        consuming_s: From the start until it consumed.
-        begun: When each process began, and its CPU time when all consumed, by pid.
+        begun_at_s: When its start began, in seconds since 1970.
+        consuming_s: From then until it consumed.
+        start_cpu_s: CPU time of each process when it consumed, by pid.
     """
 
     topics: Topics
     reader: Consumer
     workload: Workload
     num_extractors: int
+    begun_at_s: float
     consuming_s: float
-    begun: Mapping[int, tuple[str, float, float]]
+    start_cpu_s: Mapping[int, float]
 
     def backlog(self, first: int, number: int) -> Backlog:
         """Work one off.
@@ -99,10 +103,11 @@ class Worker:
     def processes(self) -> list[Process]:
         """Each that still lives, now."""
         found = []
-        for pid, (kind, begun_s, start_cpu_s) in self.begun.items():
+        for process, kind in application():
             with suppress(psutil.NoSuchProcess):  # Ray lets idle ones go
-                memory_mb = psutil.Process(pid).memory_full_info().uss / 1e6
-                found.append(Process(kind, begun_s, start_cpu_s, memory_mb))
+                begun_s = process.create_time() - self.begun_at_s
+                memory_mb = process.memory_full_info().uss / 1e6
+                found.append(Process(kind, begun_s, self.start_cpu_s.get(process.pid, 0.0), memory_mb))
         return found
 
 
@@ -130,22 +135,23 @@ def whole_worker(
         cores, begun_at_s = last_cores(num_extractors), time.time()
         with running(config):
             consuming_s = time.time() - begun_at_s
-            begun = _begins(begun_at_s)
-            extractors = [pid for pid, (kind, *_) in begun.items() if kind == "extractors"]
-            for pid, core in zip(extractors, cores, strict=True):
-                pin(pid, {core})
+            start_cpu_s = {process.pid: sum(process.cpu_times()[:2]) for process, _ in application()}
+            pin_extractors(cores)
             with reading(topics) as reader:
-                yield Worker(topics, reader, workload, num_extractors, consuming_s, begun)
+                yield Worker(topics, reader, workload, num_extractors, begun_at_s, consuming_s, start_cpu_s)
 
 
-def _begins(begun_at_s: float) -> dict[int, tuple[str, float, float]]:
-    """Of each process of the application; those of the machinery around it are left out."""
-    found = {}
+def application() -> Iterator[tuple[psutil.Process, str]]:
+    """Each process of the application and its kind; those of the machinery around it are left out."""
     for pid, kind in ours().items():
-        if kind in NOT_OURS:
-            continue
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            times = process.cpu_times()
-            found[pid] = kind, process.create_time() - begun_at_s, times.user + times.system
-    return found
+        if kind not in NOT_OURS:
+            with suppress(psutil.NoSuchProcess):
+                yield psutil.Process(pid), kind
+
+
+def pin_extractors(cores: Sequence[int]) -> None:
+    """Each replica on a core, with the processes that it has for its segments, and will have."""
+    replicas = [process for process, _ in application() if REPLICA in "".join(process.cmdline()[:1])]
+    for replica, core in zip(replicas, cores, strict=True):
+        for process in (replica, *replica.children(recursive=True)):
+            pin(process.pid, {core})
