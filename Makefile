@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos science science-quick check format docs starter clean
+.PHONY: help setup demo test chaos bench science science-quick check format docs starter clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -29,6 +29,9 @@ test: $(INSTALLED) ## Run the tests (those on a real Kafka need Java 17 and Mave
 chaos: $(INSTALLED) ## Prove delivery: 100 faults over 20,000 segments on three brokers (needs Java 17 and Maven, half an hour)
 	$(BIN)/python -m tests.chaos --kills 100 --segments 20000 --seed 1 --out docs/results/chaos
 	$(BIN)/python -m tests.bench.delivery_page
+
+bench: $(INSTALLED) ## Measure worker, plain loop, Ray Data and MulT side by side (needs Java 17, Maven, test media; 20 minutes)
+	$(BIN)/python -m tests.bench.benchmark
 
 science: $(INSTALLED) ## Rebuild the experiments' tables and pictures from their records, and do a fifth of the runs again
 	$(BIN)/python -m tests.bench.science

@@ -46,10 +46,23 @@ def by_reference(partition: int, segment_id: str, uri: str) -> Message:
     return Message(partition, b"key", json.dumps(fields).encode(), (("content-type", b"application/json"),))
 
 
-def configured(topics: Topics, folder: Path, settings: dict[str, Any]) -> ConfigFile:
-    """The shipped config on these topics, of the application that `config_file.IMPORT_PATH` names."""
+def configured(
+    topics: Topics, folder: Path, settings: dict[str, Any], num_extractors: int | None = None
+) -> ConfigFile:
+    """The shipped config on these topics, of the application that `config_file.IMPORT_PATH` names.
+
+    Args:
+        topics: The topics.
+        folder: Where its file goes.
+        settings: By "group.name".
+        num_extractors: Other than the shipped number.
+    """
     document = yaml.safe_load(SHIPPED.read_text())
-    document["applications"][0]["import_path"] = config_file.IMPORT_PATH
+    (application,) = document["applications"]
+    application["import_path"] = config_file.IMPORT_PATH
+    if num_extractors is not None:
+        (extractor,) = (one for one in application["deployments"] if one["name"] == "FeatureExtractor")
+        extractor["num_replicas"] = num_extractors
     path = folder / "ray_config.yaml"
     path.write_text(yaml.safe_dump(document))
     names = ("bootstrap_servers", "input_topic", "output_topic", "dead_letter_topic", "group_id", "delivery")

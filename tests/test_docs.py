@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from tests.bench import capacity_page, delivery_page, model_speed, peers, science_page
+from tests.bench import benchmark_page, capacity_page, delivery_page, model_speed, peers, science_page
 from tests.bench.blocks import DOCS
 from workers.config_file import SHIPPED
 from workers.scaling import Rules
@@ -28,7 +28,7 @@ def test_a_test_that_the_delivery_page_names_exists(name: str) -> None:
     assert any(f"def {name}(" in path.read_text() for path in (REPO / "tests").rglob("test_*.py"))
 
 
-@pytest.mark.parametrize("page", [delivery_page, capacity_page, model_speed, science_page])
+@pytest.mark.parametrize("page", [benchmark_page, delivery_page, capacity_page, model_speed, science_page])
 def test_tables_are_what_the_results_say(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["page", "--check"])
     assert page.main() == 0

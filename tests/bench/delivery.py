@@ -153,7 +153,7 @@ def told(process: "subprocess.Popen[str]", event: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(line)
         if found["event"] == event:
             return found
-    raise RuntimeError(f"the session ended before it was {event!r}")
+    raise RuntimeError(f"the process ended before it was {event!r}")
 
 
 def run_application(broker: KafkaBroker, mode: str, num_segments: int) -> dict[str, Any]:
@@ -232,17 +232,28 @@ def reading(topics: Topics) -> Iterator[Consumer]:
 
 def read(reader: Consumer, number: int) -> list[tuple[bytes, float]]:
     """So many events, and for each the seconds since its segment was published."""
-    found: list[tuple[bytes, float]] = []
+    return [(message.value(), since_sent_s(message)) for message in received(reader, number)]
+
+
+def received(reader: Consumer, number: int) -> Iterator[Any]:
+    """So many messages, each as it comes.
+
+    Raises:
+        RuntimeError: They did not come in time.
+    """
     deadline_s = time.monotonic() + WAIT_S
-    while len(found) < number:
-        if time.monotonic() > deadline_s:
-            raise RuntimeError(f"{len(found)} of {number} events within {WAIT_S:g} s")
-        message = reader.poll(0.05)
-        if message is not None and message.error() is None:
-            headers = dict(message.headers())
-            stamp = headers.get(SENT) or headers["traceparent"]
-            found.append((message.value(), (time.time_ns() - int(stamp.split(b"-")[1])) / 1e9))
-    return found
+    for num_received in range(number):
+        while (message := reader.poll(0.05)) is None or message.error() is not None:
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"{num_received} of {number} events within {WAIT_S:g} s")
+        yield message
+
+
+def since_sent_s(message: Any) -> float:
+    """By the stamp that its segment carried."""
+    headers = dict(message.headers())
+    stamp = headers.get(SENT) or headers["traceparent"]
+    return (time.time_ns() - int(stamp.split(b"-")[1])) / 1e9
 
 
 def steady(topics: Topics, reader: Consumer, rate_hz: float, seconds: float = LATENCY_S) -> list[float]:
@@ -264,9 +275,7 @@ def read_for(reader: Consumer, seconds: float) -> list[float]:
     message = reader.poll(seconds)
     if message is None or message.error() is not None:
         return []
-    headers = dict(message.headers())
-    stamp = headers.get(SENT) or headers["traceparent"]
-    return [(time.time_ns() - int(stamp.split(b"-")[1])) / 1e9]
+    return [since_sent_s(message)]
 
 
 def percentiles(latencies_s: Sequence[float]) -> dict[str, float]:

@@ -8,15 +8,21 @@ import numpy as np
 def simulate(
     num_servers: int, busy: float, work_s: float, number: int, seed: int = 1
 ) -> "np.ndarray[Any, Any]":
-    """Waiting times in an M/D/c queue, in the order of arrival, after the first fifth.
+    """Waiting times in an M/D/c queue, in the order of arrival, after the first fifth."""
+    arrivals_s = np.cumsum(np.random.default_rng(seed).exponential(work_s / (num_servers * busy), number))
+    return waits(arrivals_s, num_servers, work_s)[number // 5 :]
+
+
+def waits(arrivals_s: "np.ndarray[Any, Any]", num_servers: int, work_s: float) -> "np.ndarray[Any, Any]":
+    """How long each of these arrivals waits, in their order.
 
     As all work takes as long, it ends in the order in which it began: a segment begins when it has come, and when the
     one `num_servers` before it has ended.
     """
-    arrivals = np.cumsum(np.random.default_rng(seed).exponential(work_s / (num_servers * busy), number))
-    begins = arrivals.copy()
-    for first in range(num_servers, number, num_servers):
-        last = min(first + num_servers, number)
-        free = begins[first - num_servers : last - num_servers] + work_s
-        begins[first:last] = np.maximum(begins[first:last], free)
-    return (begins - arrivals)[number // 5 :]
+    begins_s = np.array(arrivals_s, np.float64)
+    for first in range(num_servers, len(arrivals_s), num_servers):
+        last = min(first + num_servers, len(arrivals_s))
+        free_s = begins_s[first - num_servers : last - num_servers] + work_s
+        begins_s[first:last] = np.maximum(begins_s[first:last], free_s)
+    waits_s: np.ndarray[Any, Any] = begins_s - arrivals_s
+    return waits_s

@@ -1,6 +1,8 @@
 """The processes of a running application by what they are: those that this process has started, and no others."""
 
 import os
+from collections.abc import Collection
+from contextlib import suppress
 
 import psutil
 
@@ -38,6 +40,25 @@ def kind_of(process: psutil.Process) -> str:
     if "kafka.Kafka" in command:
         return "broker"
     return "other of Ray" if any("ray" in part for part in command) else "other"
+
+
+def last_cores(number: int) -> list[int]:
+    """So many of the cores that this process may use, the last ones.
+
+    Raises:
+        ValueError: There are fewer.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if number > len(cores):
+        raise ValueError(f"{number} processes are to have a core each: there are {len(cores)}; take fewer")
+    return cores[-number:]
+
+
+def pin(pid: int, cores: Collection[int]) -> None:
+    """Keep a process on some cores, with all threads that it has and will have."""
+    for thread in psutil.Process(pid).threads():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(thread.id, cores)
 
 
 class Cpu:

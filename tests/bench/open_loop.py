@@ -1,0 +1,92 @@
+"""Latency against offered load: segments at random moments, whether or not the last ones are answered.
+
+Latency is from when a segment was due, not from when it could be sent. What an M/D/c queue would make of the very same
+arrivals stands beside it: c extractors, and for D what a segment costs of a busy extractor, that is c / capacity.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Producer
+
+from tests.bench.delivery import received
+from tests.bench.mdc_queue import simulate, waits
+from tests.bench.whole_worker import Worker
+
+NUM_LONG_RUN = 200_000
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was seen at one load.
+
+    Attributes:
+        busy: Offered, as a share of capacity.
+        latencies_s: In the order of arrival.
+        predicted_s: By the queue, of the same arrivals.
+        long_run_p50_s: By the queue, of very many arrivals.
+        long_run_p99_s: The same.
+    """
+
+    busy: float
+    latencies_s: list[float]
+    predicted_s: list[float]
+    long_run_p50_s: float
+    long_run_p99_s: float
+
+
+def offer(worker: Worker, capacity_per_s: float, busy: float, seconds: float, first: int, seed: int) -> Load:
+    """Offer a load for some time, and wait until all is answered.
+
+    Args:
+        worker: Who answers.
+        capacity_per_s: Segments a second of a backlog.
+        busy: Share of it.
+        seconds: How long segments arrive.
+        first: The number of the first segment.
+        seed: Of the arrivals.
+    """
+    number = max(2, round(busy * capacity_per_s * seconds))
+    random = np.random.default_rng(seed)
+    due_s = np.cumsum(random.exponential(1 / (busy * capacity_per_s), number))
+    begun_s = time.monotonic() + 0.1
+    latencies_s = np.zeros(number)
+    with sending(worker, due_s + begun_s, first):
+        for event in received(worker.reader, number):
+            place = json.loads(event.value())["sequence"] - first
+            latencies_s[place] = time.monotonic() - begun_s - due_s[place]
+    work_s = worker.num_extractors / capacity_per_s
+    long_run_s = work_s + simulate(worker.num_extractors, busy, work_s, NUM_LONG_RUN)
+    return Load(
+        busy=busy,
+        latencies_s=latencies_s.round(4).tolist(),
+        predicted_s=(work_s + waits(due_s, worker.num_extractors, work_s)).round(4).tolist(),
+        long_run_p50_s=float(np.percentile(long_run_s, 50)),
+        long_run_p99_s=float(np.percentile(long_run_s, 99)),
+    )
+
+
+@contextmanager
+def sending(worker: Worker, due_s: "np.ndarray[Any, Any]", first: int) -> Iterator[None]:
+    """Publish each segment when it is due, from a thread."""
+    producer = Producer({"bootstrap.servers": worker.topics.config.bootstrap_servers, "linger.ms": 0})
+
+    def send() -> None:
+        for place, at_s in enumerate(due_s):
+            time.sleep(max(0.0, at_s - time.monotonic()))
+            worker.topics.produce(producer, worker.workload.message(first + place))
+            producer.poll(0)
+        producer.flush()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
