@@ -5,15 +5,14 @@ one, each alone, and only what dies alone is given up. Knows processes. Does not
 """
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 
+from hctdmg.following import follow_parent
 from pipelines.extraction import ExtractionPlan, Outcome, RowExtractor
 from pipelines.labelled import Row
 
@@ -114,16 +113,8 @@ def _start(plan: ExtractionPlan) -> None:
     global _extractor, _timeout_s
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    follow_parent()
     _extractor, _timeout_s = RowExtractor(plan), plan.deadline_s + GRACE_S
-
-
-def _follow_parent() -> None:
-    """End with the parent, however it ended; else a process would wait for its next row for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _extract(row: Row) -> Outcome:

@@ -14,6 +14,7 @@ from pathlib import Path
 from hctdmg.experiments.experiment import Experiment
 from hctdmg.experiments.record import Record, Run, find_record, write_record
 from hctdmg.experiments.setup import Setup
+from hctdmg.following import follow_parent
 from hctdmg.training.versions import versions
 
 
@@ -87,7 +88,7 @@ def _records(missing: Sequence[tuple[Experiment, Run]], setup: Setup, num_jobs: 
         yield from (perform(experiment, run, setup) for experiment, run in missing)
         return
     # Spawned: a forked child would inherit torch's threads in whatever state they are.
-    pool = ProcessPoolExecutor(num_jobs, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(num_jobs, multiprocessing.get_context("spawn"), initializer=follow_parent)
     try:
         for future in as_completed([pool.submit(perform, one, run, setup) for one, run in missing]):
             yield future.result()

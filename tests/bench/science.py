@@ -19,6 +19,7 @@ from hctdmg.experiments.experiment import Experiment
 from hctdmg.experiments.harness import perform, plan
 from hctdmg.experiments.record import Metrics, Record, Run, find_record
 from hctdmg.experiments.setup import FULL
+from hctdmg.following import follow_parent
 from tests.bench import science_page
 
 ABSOLUTE, RELATIVE = 0.02, 0.10
@@ -43,7 +44,8 @@ def main() -> int:
         f"tables and pictures rebuilt, {' '.join(drifted) or 'nothing'} had drifted; {len(tasks)} runs again"
     )
     differences = int(not tasks)
-    with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, context, initializer=follow_parent) as pool:
         for (_, run, record), fresh in zip(tasks, pool.map(_again, tasks), strict=True):
             wrong = (
                 far_apart(record.metrics, fresh.metrics)

@@ -1,11 +1,17 @@
 """`hctdmg experiment`: what it prints and leaves, that it resumes, and one line for every mistake."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.topics import wait_until
 from workers.cli import run
+
+PROGRAM = Path(sys.executable).parent / "hctdmg"
 
 
 def test_it_leaves_records_tables_pictures_and_a_page_and_does_nothing_twice(
@@ -63,3 +69,14 @@ def test_quick_and_full_results_do_not_mix(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "quick").unlink()
     assert run(["experiment", "modalities", "--quick", "--seeds", "1", "--out", str(tmp_path)]) == 2
     assert "holds full results" in capsys.readouterr().err
+
+
+def test_no_process_outlives_one_that_is_killed(tmp_path: Path) -> None:
+    command = [PROGRAM, "experiment", "hierarchy", "--quick", "--jobs", "2", "--out", str(tmp_path)]
+    parent = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: list((tmp_path / "records").rglob("*.json")), "a run has a record", 120)
+    children = parent.children(recursive=True)
+    assert len(children) >= 2
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(child.is_running() for child in children), "they are gone", 60)
