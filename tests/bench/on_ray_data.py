@@ -1,10 +1,10 @@
 """The same segments, extractors and model on Ray Data: `read_kafka`, `map_batches`, `write_kafka`.
 
 As a user would write it who knows Ray Data: on a Ray that runs already; for a backlog a pool of actors that load the
-model once, small blocks so that reading, work and writing overlap, and fractions of a core for reading and writing. Ray
-Data's reads are bounded, so a stream is read again and again, from the offsets where the last read ended, and each read
-is an execution that starts its actors anew. So a second way is measured for a stream: tasks, whose processes Ray keeps
-and uses again, with the model in a cache of the process. Delivery is at best at least once, and nothing is in order.
+model once, small batches so that reading, work and writing overlap, and fractions of a core for reading and writing.
+Ray Data's reads are bounded, so a stream is read again and again, from the offsets where the last read ended, and each
+read is an execution that starts its actors anew. So a second way is measured for a stream: tasks, whose processes Ray
+keeps and uses again, with the model in a cache of the process. Delivery is at best at least once, in no order.
 
 Knows Ray Data. Does not know the worker.
 """
@@ -33,7 +33,7 @@ from tests.topics import Topics, make_topics
 from workers.ray_start import start_ray, stop_ray
 
 Way = Literal["actors", "tasks"]
-ROWS_PER_BLOCK = 4
+BATCH_SIZE = 4
 """Of a backlog: two seconds of work for an actor, beside which a task's overhead is small."""
 ACTOR_CPUS, IO_CPUS = 0.8, 0.2
 """So that reading and writing find room beside as many actors as there are cores."""
@@ -110,16 +110,17 @@ def bulk(broker: KafkaBroker, workload: Workload, num_actors: int, number: int) 
         broker: The broker.
         workload: The segments.
         num_actors: On as many cores.
-        number: Segments that count; two blocks for each actor come before, and after.
+        number: Segments that count; two batches for each actor come before, and after.
     """
     topics = make_topics(broker, NUM_PARTITIONS)
-    ramp = 2 * ROWS_PER_BLOCK * num_actors
+    ramp = 2 * BATCH_SIZE * num_actors
     total = number + 2 * ramp
     workload.send(topics, range(total))
     with tempfile.TemporaryDirectory() as place, reading(topics) as reader:
         begun_s = time.time()
-        read = read_from(topics, "earliest", IO_CPUS).repartition(target_num_rows_per_block=ROWS_PER_BLOCK)
-        write(by_actors(read, workload.folder, num_actors, ROWS_PER_BLOCK, Path(place)), topics, IO_CPUS)
+        # Ray Data splits what it reads into many blocks: a batch is put together from some of them.
+        read = read_from(topics, "earliest", IO_CPUS)
+        write(by_actors(read, workload.folder, num_actors, BATCH_SIZE, Path(place)), topics, IO_CPUS)
         whole_s = time.time() - begun_s
         ready_s = [file.stat().st_mtime - begun_s for file in Path(place).iterdir()]
         times_s = answered_s(reader, total)
@@ -151,7 +152,7 @@ def stream(
             start = offsets(topics, first)
             if way == "actors":
                 batch_size = max(1, size // num_processes)
-                read = read_from(topics, start, IO_CPUS)
+                read = read_from(topics, start, IO_CPUS, num_blocks=size)
                 answers = by_actors(read, workload.folder, num_processes, batch_size, Path(place))
                 write(answers, topics, IO_CPUS)
             else:
@@ -168,7 +169,7 @@ def offsets(topics: Topics, num_sent: int) -> dict[str, dict[int, int]]:
     return {topics.config.input_topic: numbers}
 
 
-def read_from(topics: Topics, start: Any, num_cpus: float) -> Dataset:
+def read_from(topics: Topics, start: Any, num_cpus: float, num_blocks: int | None = None) -> Dataset:
     """All that is there from some offsets on."""
     config = topics.config
     return ray.data.read_kafka(
@@ -176,6 +177,7 @@ def read_from(topics: Topics, start: Any, num_cpus: float) -> Dataset:
         bootstrap_servers=config.bootstrap_servers,
         start_offset=start,
         num_cpus=num_cpus,
+        override_num_blocks=num_blocks,
     )
 
 
@@ -193,7 +195,7 @@ def by_actors(read: Dataset, folder: Path, num_actors: int, batch_size: int, rea
 def by_tasks(topics: Topics, start: Any, folder: Path, num_processes: int) -> Dataset:
     """Answered by tasks, one for each partition: reading, work and writing ask for the same and so become one task."""
     num_cpus = cpus_of(num_processes)
-    read = read_from(topics, start, num_cpus)
+    read = read_from(topics, start, num_cpus, num_blocks=NUM_PARTITIONS)
     return read.map_batches(
         answered_by_task, fn_kwargs={"folder": folder}, batch_size=None, num_cpus=num_cpus
     )
