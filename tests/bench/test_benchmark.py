@@ -1,6 +1,7 @@
 """The benchmark's own arithmetic, its page, and that a part which fails or hangs costs no other its figures."""
 
 import json
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.bench.benchmark_figures import Target, by_load, targets
 from tests.bench.benchmark_page import NOTHING, STAGES, blocks
 from tests.bench.benchmark_parts import Setup
 from tests.bench.blocks import RESULTS
+from tests.bench.flame import named
 from tests.bench.mdc_queue import waits
 from tests.bench.workload import NUM_PARTITIONS, Workload, steady_rate
 from tests.kafka_broker import KafkaBroker
@@ -169,6 +171,19 @@ def test_a_steady_backlog_has_its_rate_whatever_its_begin_and_end_are(
 def test_passes_over_a_load_are_taken_together() -> None:
     found = by_load(WHOLE["parts"]["latency"][0])
     assert [(busy, len(seen_s)) for busy, (seen_s, *_) in found.items()] == [(0.2, 6), (0.9, 3)]
+
+
+def test_a_flame_graph_names_processes_by_what_they_are_and_no_folder_of_this_machine() -> None:
+    kinds = {7: "driver", 8: "extractors"}
+    picture = (
+        f"<title>process 7:&quot;{sys.prefix}/python -m x&quot; (1,149 samples, 99.50%)</title>"
+        '<text x="1">process 7:&quot;/usr/bi..</text><text y="2">process 8:&quot;python -c main()\nf(1)&quot;</text>'
+    )
+    assert named(picture, kinds) == (
+        '<title>driver (1,149 samples, 99.50%)</title><text x="1">driver</text><text y="2">extractors</text>'
+    )
+    stacks = f'process 7:"{sys.prefix}/python";process 8:"python -c a\nb";f ({sys.prefix}/x.py:3) 12\n'
+    assert named(stacks, kinds) == "driver;extractors;f (x.py:3) 12\n"
 
 
 def test_every_clip_comes_to_every_partition() -> None:

@@ -67,7 +67,7 @@ def test_the_worker_answers_a_backlog_lots_and_random_arrivals(
 @pytest.mark.kafka
 def test_ray_data_answers_a_backlog_and_lots_in_both_ways(kafka_broker: KafkaBroker, tones: Workload) -> None:
     with on_ray():
-        found = bulk(kafka_broker, tones, 2, 8)  # as many as there are cores: reading and writing find room
+        found = bulk(kafka_broker, tones, 2, 40)  # as many as there are cores: reading and writing find room
         assert found.segments_per_s > found.whole_per_s > 0
         assert len(stream(kafka_broker, tones, "tasks", 2, 4, 2)) == 2
         assert len(stream(kafka_broker, tones, "actors", 2, 4, 1)) == 1
