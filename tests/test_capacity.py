@@ -51,7 +51,7 @@ def test_many_servers_begin_in_order_and_no_more_than_there_are_at_a_time() -> N
 @given(st.integers(1, 10**8), st.integers(0, 10**8))
 def test_more_streams_never_take_less(streams: int, more: int) -> None:
     few, many = plan(streams, MEASURED, Assumed()), plan(streams + more, MEASURED, Assumed())
-    for name in ("extractors", "consumers", "models", "cpu_nodes", "gpus", "partitions", "brokers", "cells"):
+    for name in ("extractors", "consumers", "models", "cpu_nodes", "gpus", "partitions", "brokers", "shards"):
         assert getattr(many, name) >= getattr(few, name) > 0
 
 

@@ -39,7 +39,7 @@ class Plan:
         gpu_share: How much of those GPUs' own capacity is used; by a figure that is not measured.
         partitions: Of the input topic.
         brokers: For bytes, and for partitions; the larger.
-        cells: Clusters of Ray, each with its own topics and group.
+        shards: Clusters of Ray, each with its own topics and group.
         media_bytes_per_s: Fetched.
         media_requests_per_s: To the store.
         feature_bytes_per_s: Between extractors and models.
@@ -62,7 +62,7 @@ class Plan:
     gpu_share: float
     partitions: int
     brokers: int
-    cells: int
+    shards: int
     media_bytes_per_s: float
     media_requests_per_s: float
     feature_bytes_per_s: float
@@ -116,8 +116,8 @@ def plan(streams: int, measured: Measured, assumed: Assumed) -> Plan:
     kafka_bytes_per_s = rate * (assumed.message_bytes + assumed.event_bytes)
     brokers_by_bytes = kafka_bytes_per_s * assumed.kafka_replication / assumed.broker_bytes_per_s
     brokers_by_partitions = 2 * partitions * assumed.kafka_replication / assumed.partitions_per_broker
-    cells = max(
-        (extractors + consumers + models) / assumed.replicas_per_cell, consumers / assumed.group_members
+    shards = max(
+        (extractors + consumers + models) / assumed.replicas_per_shard, consumers / assumed.group_members
     )
     return Plan(
         streams=streams,
@@ -131,7 +131,7 @@ def plan(streams: int, measured: Measured, assumed: Assumed) -> Plan:
         gpu_share=rate / (gpus * assumed.gpu_items_per_s),
         partitions=partitions,
         brokers=max(3, math.ceil(max(brokers_by_bytes, brokers_by_partitions))),
-        cells=math.ceil(cells),
+        shards=math.ceil(shards),
         media_bytes_per_s=rate * measured.segment_bytes,
         media_requests_per_s=rate,
         feature_bytes_per_s=rate * measured.feature_bytes,
@@ -163,10 +163,10 @@ def _shares(spent: dict[str, float]) -> dict[str, float]:
 
 
 def limits(found: Plan, assumed: Assumed) -> dict[str, float]:
-    """How many times over each limit one cell that took all would be; below 1 it is kept. The largest comes first."""
+    """How many times over each limit one shard that took all would be; below 1 it is kept. The largest comes first."""
     replicas = found.extractors + found.consumers + found.models
     used = {
-        "replicas of one Serve controller": replicas / assumed.replicas_per_cell,
+        "replicas of one Serve controller": replicas / assumed.replicas_per_shard,
         "members of one consumer group": found.consumers / assumed.group_members,
         "partitions of a cluster of 100 brokers": 2
         * found.partitions

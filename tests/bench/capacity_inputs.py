@@ -62,7 +62,7 @@ class Assumed:
         broker_bytes_per_s: That one broker takes in, copies included.
         partitions_per_broker: Replicas of partitions that one broker holds well.
         group_members: Consumers that one group rebalances well.
-        replicas_per_cell: Replicas that one Serve controller keeps in step well.
+        replicas_per_shard: Replicas that one Serve controller keeps in step well.
         node_bytes_per_s: Network of a node.
         in_flight_per_consumer: `flow.max_in_flight_segments`.
         wait_s: Of a segment beside its work: commit interval, batch, hand-over.
@@ -83,7 +83,7 @@ class Assumed:
     broker_bytes_per_s: float = 100e6
     partitions_per_broker: float = 2_000
     group_members: float = 500
-    replicas_per_cell: float = 1_000
+    replicas_per_shard: float = 1_000
     node_bytes_per_s: float = 25e9 / 8
     in_flight_per_consumer: float = 64
     wait_s: float = 0.2

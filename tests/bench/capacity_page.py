@@ -51,7 +51,7 @@ ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("of which used (not measured)", lambda one: f"{100 * one['gpu_share']:.1f} %"),
     ("Partitions of the input", lambda one: f"{one['partitions']:,}"),
     ("Brokers", lambda one: number(one["brokers"])),
-    ("Cells: Ray clusters with a group of their own", lambda one: number(one["cells"])),
+    ("Shards: Ray clusters with a group of their own", lambda one: number(one["shards"])),
     ("Media fetched", lambda one: f"{quantity(8 * one['media_bytes_per_s'], 'bit')}/s"),
     ("Requests to the media store", lambda one: f"{number(one['media_requests_per_s'])}/s"),
     ("Features to models", lambda one: f"{quantity(8 * one['feature_bytes_per_s'], 'bit')}/s"),
