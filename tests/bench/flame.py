@@ -80,7 +80,8 @@ def named(text: str, kinds: Mapping[int, str]) -> str:
 
     for one in (IN_PICTURE, IN_STACKS):
         text = one.sub(kind, text)
-    return text.replace(f"{REPO}/", "").replace(f"{sys.prefix}/", "")
+    # The environment first: it may lie in the repository.
+    return text.replace(f"{sys.prefix}/", "").replace(f"{REPO}/", "")
 
 
 if __name__ == "__main__":
