@@ -33,7 +33,7 @@ def ours() -> dict[int, str]:
 def kind_of(process: psutil.Process) -> str:
     """What a process is, by its title; Ray names its actors' processes."""
     command = process.cmdline()
-    text = " ".join(command[:3])
+    text = " ".join(command[:4])  # of a Python program: interpreter, options, code
     for mark, name in NAMES.items():
         if mark in text:
             return name
