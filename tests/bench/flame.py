@@ -81,6 +81,7 @@ def named(text: str, kinds: Mapping[int, str]) -> str:
     for one in (IN_PICTURE, IN_STACKS):
         text = one.sub(kind, text)
     # The environment first: it may lie in the repository.
+    text = re.sub(r" --output \S+(?=<)", "", text)  # a temporary folder, in the picture's heading
     return text.replace(f"{sys.prefix}/", "").replace(f"{REPO}/", "")
 
 
