@@ -162,6 +162,10 @@ class Cells:
         begun_s = time.monotonic()
         try:
             cell = self._take()
+        except SourceGoneError:
+            if self._is_closed:
+                return _CLOSED
+            raise
         except OSError as error:
             if self._is_closed:
                 return _CLOSED
