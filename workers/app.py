@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 
 from hctdmg.checkpoint import load_checkpoint
 from workers.batching import DEPLOYMENT
@@ -18,6 +19,7 @@ from workers.consumer import SegmentConsumer
 from workers.extracting import Prepares, make_preparer
 from workers.extractor import FeatureExtractor
 from workers.replica import HctDmgReplica
+from workers.routing import FewestOutstanding
 from workers.triton import check_server
 
 MANY = 100_000
@@ -72,6 +74,7 @@ def bind(settings: Settings, make: Callable[[Settings], Prepares] = make_prepare
         "graceful_shutdown_wait_loop_s": 0.1,
         "graceful_shutdown_timeout_s": settings.flow.drain_timeout_s + SHUTDOWN_MARGIN_S,
         "max_ongoing_requests": MANY,
+        "request_router_config": RequestRouterConfig(request_router_class=FewestOutstanding),
         # A line to two places for each call: it tells nothing that the event or the dead letter does not.
         "logging_config": {"enable_access_log": False},
     }
