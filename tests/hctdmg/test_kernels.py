@@ -1,5 +1,7 @@
 """Each form of an operation gives what the plain one gives, and the cheap last step is the last of all steps."""
 
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -49,6 +51,51 @@ def test_attention_in_columns_is_attention(
     torch.testing.assert_close(in_columns, plain.transpose(1, 2).flatten(2), atol=1e-9, rtol=1e-9)
     for ours, theirs in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(size=st.sampled_from([0.1, 1.0, 3.0, 30.0, 1e4]), **SHAPES)
+def test_attention_by_sums_is_attention(
+    size: float,
+    num_samples: int,
+    num_heads: int,
+    num_steps: int,
+    num_sources: int,
+    width: int,
+    data: st.DataObject,
+) -> None:
+    """In float64 again; queries and keys may be so large that another form has to do it."""
+    torch.manual_seed(0)
+    q, k, v = (
+        torch.randn(num_samples, num_heads, steps, width, dtype=torch.float64)
+        for steps in (num_steps, num_sources, num_sources)
+    )
+    mask_BS = masked(data, num_samples, num_sources)
+    bias = SourceMask.of(mask_BS, torch.float64).bias_B1S1
+    with torch.no_grad(), mock.patch.object(kernels, "CHUNK_SCORES", 1):
+        by_sums = attend(size * q, size * k, v, bias, 0.0)
+    full = mask_BS | ~mask_BS.any(dim=1, keepdim=True)
+    plain = F.scaled_dot_product_attention(size * q, size * k, v, attn_mask=full[:, None, None, :])
+    torch.testing.assert_close(by_sums, plain.transpose(1, 2).flatten(2), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("score", [-74.0, -1.0, 1.0, 74.0])
+def test_sums_keep_their_digits_up_to_the_limit(score: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All weights as small, or as large, as they may be; and one beside them that must not be attended to."""
+    monkeypatch.setattr(kernels, "_attend_in_columns", None)  # nobody goes there
+    torch.manual_seed(0)
+    q, k = torch.ones(8, 8, 50, 4), torch.full((8, 8, 50, 4), score / 2)  # 4 products, halved
+    k[:, :, ::2] *= 0.99
+    k[:, :, -1] *= -1
+    v, bias = torch.randn(8, 8, 50, 4), torch.zeros(8, 1, 50, 1)
+    bias[:, :, -1] = kernels.MASKED
+    with torch.no_grad():
+        by_sums = attend(q, k, v, bias, 0.0)
+    mask = (bias == 0).transpose(2, 3)
+    plain = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=mask)
+    torch.testing.assert_close(
+        by_sums.double(), plain.transpose(1, 2).flatten(2), atol=TOLERANCE, rtol=TOLERANCE
+    )
 
 
 def test_many_scores_go_other_ways_to_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
