@@ -65,10 +65,11 @@ def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_B1S1: Tensor, dr
     if _runs_eagerly_on_cpu(q_BHTE) and (
         not torch.is_grad_enabled() or q_BHTE.shape[:3].numel() * k_BHSE.shape[2] <= MAX_KEPT_SCORES
     ):
-        attended_BTD = None if torch.is_grad_enabled() else _attend_by_sums(q_BHTE, k_BHSE, v_BHSE, bias_B1S1)
-        if attended_BTD is None:
-            return _attend_in_columns(q_BHTE, k_BHSE, v_BHSE, bias_B1S1, dropout)
-        return attended_BTD
+        if not torch.is_grad_enabled() and dropout == 0:
+            attended_BTD = _attend_by_sums(q_BHTE, k_BHSE, v_BHSE, bias_B1S1)
+            if attended_BTD is not None:
+                return attended_BTD
+        return _attend_in_columns(q_BHTE, k_BHSE, v_BHSE, bias_B1S1, dropout)
     attended_BHTE = F.scaled_dot_product_attention(
         q_BHTE, k_BHSE, v_BHSE, attn_mask=bias_B1S1.transpose(2, 3), dropout_p=dropout
     )

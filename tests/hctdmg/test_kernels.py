@@ -146,3 +146,11 @@ def test_dropout_reaches_the_weights() -> None:
     torch.testing.assert_close(attend(q, k, v, bias, 0.0), torch.ones(2, 5, 8))
     torch.manual_seed(0)
     assert attend(q, k, v, bias, 0.5).std() > 0.1
+
+
+def test_dropout_reaches_the_weights_of_many_scores_without_a_gradient() -> None:
+    q, k, v = torch.randn(8, 8, 50, 4), torch.randn(8, 8, 50, 4), torch.ones(8, 8, 50, 4)
+    bias = torch.zeros(8, 1, 50, 1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        assert attend(q, k, v, bias, 0.5).std() > 0.01
