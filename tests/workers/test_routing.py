@@ -1,6 +1,7 @@
 """A burst of calls is spread evenly over the replicas of a real Serve, at once and after one of them was replaced."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ UNEVEN = 2 * NUM_REPLICAS
 
 
 class Slow:
-    """Says which replica it is, once all calls of the burst have come somewhere."""
+    """Says which replica it is, after a time in which all calls of a burst find one."""
 
     async def __call__(self, wait_s: float) -> str:
         await asyncio.sleep(wait_s)
@@ -31,8 +32,6 @@ class Slow:
 
     async def die(self) -> None:
         """As if killed."""
-        import os
-
         os._exit(1)
 
 
