@@ -4,10 +4,12 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import ray
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.config import RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 
@@ -76,12 +78,16 @@ def test_what_a_dead_replica_had_does_not_count_for_ever(caller: DeploymentHandl
     before = set(caller.burst.remote(NUM_CALLS, 0.1).result())
     caller.kill_one.remote().result()
 
-    async def until_replaced() -> Counter[str]:
+    async def until_replaced() -> None:
         async with asyncio.timeout(60):
             while True:
-                found = Counter(await caller.burst.remote(NUM_CALLS, 0.1))
-                if len(found) == NUM_REPLICAS and set(found) != before:
-                    return found
+                with suppress(RayActorError):  # the caller may not know yet that it is dead
+                    found = set(await caller.burst.remote(NUM_CALLS, 0.1))
+                    if len(found) == NUM_REPLICAS and found != before:
+                        return
 
-    found = asyncio.run(until_replaced())
-    assert max(found.values()) - min(found.values()) <= 2 * UNEVEN, found
+    asyncio.run(until_replaced())
+    # Another burst: the new replica may have come in the midst of the last one.
+    found = Counter(caller.burst.remote(NUM_CALLS, 0.5).result())
+    assert len(found) == NUM_REPLICAS
+    assert max(found.values()) - min(found.values()) <= UNEVEN, found
