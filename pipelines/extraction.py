@@ -129,7 +129,9 @@ class RowExtractor:
             language=row.language,
         )
         deadline = Deadline.after(self._plan.deadline_s)
-        return self._preparer.prepare(IncomingSegment(segment, piece.data), deadline, piece.span).features
+        return self._preparer.prepare(
+            IncomingSegment(segment, piece.data), deadline, span=piece.span
+        ).features
 
 
 def _with_lead(media: MediaConfig) -> MediaConfig:

@@ -62,12 +62,19 @@ class Preparer:
         """What the features are."""
         return _contract_of(self._extractors, self._alignment)
 
-    def prepare(self, incoming: IncomingSegment, deadline: Deadline, span: Span = WHOLE) -> PreparedSegment:
+    def prepare(
+        self,
+        incoming: IncomingSegment,
+        deadline: Deadline,
+        fetched: Callable[[], None] = lambda: None,
+        span: Span = WHOLE,
+    ) -> PreparedSegment:
         """Turn a segment into features.
 
         Args:
             incoming: The segment.
             deadline: When to stop.
+            fetched: Called when the media are there, before anything is computed; it may wait.
             span: Which part of its media it is; all of them, unless they were cut out of a labelled video.
 
         Raises:
@@ -78,6 +85,7 @@ class Preparer:
         timings_s: dict[str, float] = {}
         with _timed(timings_s, "fetch"):
             media = fetch(segment, incoming.inline, self._media, deadline)
+        fetched()
         with _timed(timings_s, "decode"):
             decoded = decode(
                 media,

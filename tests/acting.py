@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ class Acting:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
+    def prepare(
+        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[], None]
+    ) -> PreparedSegment:
         """Act by the first part of the id: one of the cases below; else take 5 ms."""
         name = incoming.segment.segment_id
         self._write(f"+{name}")
@@ -60,6 +63,16 @@ class Acting:
             case "crash":
                 self.fetch()
             case "hang":
+                self.decode()
+            case "turn":
+                fetched()
+                self._write(f"!{name}")
+                time.sleep(0.05)
+            case "fatal":
+                fetched()
+                os._exit(1)
+            case "stuck":
+                fetched()
                 self.decode()
             case "wait":
                 while not (self._folder / RELEASE).exists():

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import serve
@@ -22,7 +22,9 @@ class Poisonous:
     def __init__(self, real: Prepares) -> None:
         self._real = real
 
-    def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
+    def prepare(
+        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[], None]
+    ) -> PreparedSegment:
         """Prepare or misbehave."""
         kind = incoming.segment.segment_id.split("/")[0]
         if kind == "hang":
@@ -31,7 +33,7 @@ class Poisonous:
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "bug":
             raise KeyError("a bug in an extractor")
-        return self._real.prepare(incoming, deadline)
+        return self._real.prepare(incoming, deadline, fetched)
 
 
 def make_poisonous(settings: Settings) -> Prepares:

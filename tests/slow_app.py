@@ -4,7 +4,7 @@ So that many of them run side by side on a small machine, and how much they can 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import serve
@@ -27,10 +27,12 @@ class Slow:
     def __init__(self, inner: Prepares) -> None:
         self._inner = inner
 
-    def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
+    def prepare(
+        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[], None]
+    ) -> PreparedSegment:
         """Wait, then prepare."""
         time.sleep(SLOW_S)
-        return self._inner.prepare(incoming, deadline)
+        return self._inner.prepare(incoming, deadline, fetched)
 
 
 def make_slow(settings: Settings) -> Prepares:

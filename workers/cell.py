@@ -28,6 +28,8 @@ from workers.telemetry import set_up_logging
 
 MAX_MESSAGE_BYTES = 65_536
 """Of what the source says: a process id, or why the extractors can't be loaded."""
+FETCHED = b"fetched"
+"""A cell says so when it has a segment's media, and goes on when it hears the same."""
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
 
@@ -93,13 +95,19 @@ def _live(preparer: Prepares, source: int, work_fd: int, words_fd: int) -> None:
             work = connection.recv()
         except EOFError:
             return
-        connection.send_bytes(_prepare(preparer, work))
+        connection.send_bytes(_prepare(preparer, work, connection))
 
 
-def _prepare(preparer: Prepares, work: Work) -> memoryview:
+def _prepare(preparer: Prepares, work: Work, connection: Connection) -> memoryview:
     """The features, or what is wrong with the segment; pickled here, so that what can't be is told too."""
     begun_s = time.monotonic()
+
+    def wait_for_turn() -> None:
+        connection.send(FETCHED)
+        connection.recv()
+
     try:
-        return ForkingPickler.dumps(preparer.prepare(work.incoming, Deadline.after(work.budget_s)))
+        prepared = preparer.prepare(work.incoming, Deadline.after(work.budget_s), wait_for_turn)
+        return ForkingPickler.dumps(prepared)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a segment is data
         return ForkingPickler.dumps(failure_of(error, "extract", time.monotonic() - begun_s))

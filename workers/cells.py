@@ -19,14 +19,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from pipelines.errors import ConfigError
 from pipelines.prepared import PreparedSegment
-from workers.cell import MAX_MESSAGE_BYTES
+from workers.cell import FETCHED, MAX_MESSAGE_BYTES
 from workers.config import Settings
 from workers.extracting import Prepares
 from workers.last_words import Place, is_whole, read_place
 from workers.messages import Failure, Work, failure_of
+from workers.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +70,8 @@ class Cell:
     work: Connection
     words: socket.socket
 
-    def ask(self, work: Work) -> PreparedSegment | Failure | None:
-        """Have a segment prepared.
+    def ask(self, work: Work, turns: Turns) -> PreparedSegment | Failure | None:
+        """Have a segment prepared; when its media are there, it waits for its turn.
 
         Returns:
             What became of it; None when time was up.
@@ -77,19 +79,27 @@ class Cell:
         Raises:
             CellLostError: It died.
         """
+        until_s = time.monotonic() + min(work.budget_s, LONGEST_S)
         try:
             self.work.send(work)
-            timeout_s = min(work.budget_s + GRACE_S, LONGEST_S)
-            # Its end is watched too: a child of its own would hold its connection open.
-            ready = wait([self.work, self.handle], timeout_s)
-            if self.work not in ready and self.handle in ready:
-                raise CellLostError
-            if not ready:
-                return None
-            found: PreparedSegment | Failure = self.work.recv()
+            found: PreparedSegment | Failure | bytes | None = self._hear(until_s)
+            if isinstance(found, bytes):
+                with turns.turn():
+                    self.work.send(FETCHED)
+                    found = self._hear(until_s)
         except (EOFError, OSError) as error:
             raise CellLostError from error
         return found
+
+    def _hear(self, until_s: float) -> PreparedSegment | Failure | bytes | None:
+        """The next thing that it says; None when it says nothing until then, and a little longer."""
+        timeout_s = max(0.0, until_s - time.monotonic()) + GRACE_S
+        # Its end is watched too: a child of its own would hold its connection open.
+        ready = wait([self.work, self.handle], timeout_s)
+        if self.work not in ready and self.handle in ready:
+            raise CellLostError
+        said: PreparedSegment | Failure | bytes | None = self.work.recv() if ready else None
+        return said
 
     def cpu_s(self) -> float:
         """Processor time that it has taken; 0 when it has ended."""
@@ -129,14 +139,16 @@ class Cells:
     Args:
         settings: The settings.
         make: Makes what prepares segments; a function of a module, for another process must find it.
+        num_cores: Of the segments whose media are fetched so many are worked on at a time.
 
     Raises:
         ConfigError: It can't be made.
     """
 
-    def __init__(self, settings: Settings, make: Callable[[Settings], Prepares]) -> None:
+    def __init__(self, settings: Settings, make: Callable[[Settings], Prepares], num_cores: int) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._forking = threading.Lock()
+        self._turns = Turns(num_cores)
         self._free: queue.LifoQueue[Cell] = queue.LifoQueue()
         self._living: set[Cell] = set()
         self._ended_cpu_s = 0.0
@@ -172,7 +184,7 @@ class Cells:
             log.error("%s waits, for there is no process to be had: %s", work.source, error)
             return Failure("extract", "NoProcess", f"no process was to be had: {error}", "displaced")
         try:
-            found = cell.ask(work)
+            found = cell.ask(work, self._turns)
         except CellLostError:
             return self._died(cell, work, time.monotonic() - begun_s)
         except Exception as error:  # noqa: BLE001 - such as a result that can't be read

@@ -3,6 +3,7 @@
 Knows checkpoints and pipelines. Does not know processes.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from pipelines.deadline import Deadline
@@ -15,8 +16,10 @@ from workers.config import Settings
 class Prepares(Protocol):
     """What a replica needs of `pipelines.prepare.Preparer`."""
 
-    def prepare(self, incoming: IncomingSegment, deadline: Deadline) -> PreparedSegment:
-        """Turn a segment into features."""
+    def prepare(
+        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[], None]
+    ) -> PreparedSegment:
+        """Turn a segment into features; `fetched` is called, and may wait, when its media are there."""
         ...
 
 

@@ -1,15 +1,19 @@
 """The deployment `FeatureExtractor`: fetches, decodes and extracts segments, several at a time.
 
 Each is prepared in a process of its own (`workers.cells`): one that dies or hangs takes neither the replica nor any
-other segment with it. Whatever is wrong with a segment is returned as a `Failure`. Decoded frames never leave its
+other segment with it. While media are fetched there are several; computed are as many at a time as the replica has
+cores of Ray. Whatever is wrong with a segment is returned as a `Failure`. Decoded frames never leave its
 process. Knows asyncio. Does not know Kafka, the model or what preparing is.
 """
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+
+import ray
 
 from pipelines.prepared import PreparedSegment
 from workers.busy import Busy
@@ -38,7 +42,7 @@ class FeatureExtractor:
     def __init__(self, settings: Settings, make: Callable[[Settings], Prepares] = make_preparer) -> None:
         set_up_logging(settings.telemetry)
         num_places = settings.flow.max_concurrent_extractions
-        self._cells = Cells(settings, make)
+        self._cells = Cells(settings, make, _num_cores())
         self._gate = Gate(num_places)
         self._threads = ThreadPoolExecutor(num_places, "extract")
         self._busy = Busy(num_places, self._cells.cpu_s)
@@ -90,3 +94,9 @@ class FeatureExtractor:
         except SourceGoneError as error:
             log.critical("%s: Serve starts another replica", error)
             os._exit(1)  # a process that is gone is noticed at once
+
+
+def _num_cores() -> int:
+    """What Ray keeps for this replica (`num_cpus`), at least one."""
+    resources = ray.get_runtime_context().get_assigned_resources() if ray.is_initialized() else {}
+    return max(1, math.ceil(resources.get("CPU", 0)))

@@ -26,6 +26,7 @@ from workers.extracting import make_preparer
 from workers.extractor import FeatureExtractor
 from workers.messages import Failure, Work
 from workers.scaling import BUSY
+from workers.turns import TURN_S
 
 Made = Callable[..., FeatureExtractor]
 
@@ -52,13 +53,21 @@ def made(tmp_path: Path) -> Iterator[Made]:
     started = processes()
     for replica in replicas:
         replica.close()
-    wait_until(lambda: not any(process.is_running() for process in started), "every process is gone")
+    wait_until(lambda: not any(map(lives, started)), "every process is gone")
 
 
 def processes() -> list[psutil.Process]:
     """The source of this process's cells, and they."""
     children = psutil.Process().children(recursive=True)
     return [child for child in children if child.status() != psutil.STATUS_ZOMBIE and is_of_cells(child)]
+
+
+def lives(process: psutil.Process) -> bool:
+    """Not when it has ended and waits for init to take notice, which may take seconds."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_of_cells(process: psutil.Process) -> bool:
@@ -173,6 +182,50 @@ def test_a_segment_that_hangs_is_cut_off_where_it_is_and_takes_no_other_with_it(
     assert isinstance(beside, PreparedSegment)
 
 
+def test_of_those_whose_media_are_there_one_computes_at_a_time_in_turn(made: Made, tmp_path: Path) -> None:
+    async def all_of_them() -> list[PreparedSegment | Failure]:
+        replica = made(num_places=8)
+        return await gathered(*(replica.extract(work(f"turn/{one}", partition=one)) for one in range(8)))
+
+    assert all(isinstance(one, PreparedSegment) for one in asyncio.run(all_of_them()))
+    lines = [line for line, _ in diary(tmp_path)]
+    computing = [line for line in lines if line[0] in "!-"]
+    assert computing[::2] == [f"!{line[1:]}" for line in computing[1::2]]
+    first_end = next(place for place, line in enumerate(lines) if line[0] == "-")
+    assert sum(line[0] == "+" for line in lines[:first_end]) > 1  # others fetch meanwhile
+
+
+def test_one_that_hangs_while_it_computes_holds_up_its_neighbours_for_one_turn(
+    made: Made, tmp_path: Path
+) -> None:
+    async def hang() -> list[PreparedSegment | Failure]:
+        replica = made()
+        hanging = asyncio.ensure_future(replica.extract(work("stuck", budget_s=TURN_S + 2)))
+        await until(lambda: len(diary(tmp_path)) == 1)
+        beside = [await replica.extract(work(f"turn/{one}", partition=1)) for one in range(3)]
+        assert not hanging.done()
+        return [*beside, await hanging]
+
+    *beside, hanging = asyncio.run(hang())
+    assert all(isinstance(one, PreparedSegment) for one in beside)
+    assert (failed(hanging).stage, failed(hanging).error) == ("decode", "DeadlineExceeded")
+
+
+def test_one_that_dies_while_it_computes_ends_its_turn(made: Made) -> None:
+    async def die() -> list[PreparedSegment | Failure]:
+        replica = made()
+        return await gathered(
+            *(
+                replica.extract(work(name, partition=one))
+                for one, name in enumerate(("fatal", "turn/1", "turn/2"))
+            )
+        )
+
+    fatal, *others = asyncio.run(die())
+    assert failed(fatal).kind == "death"
+    assert all(isinstance(one, PreparedSegment) for one in others)
+
+
 def test_a_process_is_kept_as_long_as_nothing_is_wrong_with_it(made: Made, tmp_path: Path) -> None:
     async def some() -> None:
         replica = made()
@@ -283,7 +336,7 @@ def test_no_process_outlives_its_replica_though_it_hangs(tmp_path: Path) -> None
     assert len(children) == 3
     parent.kill()
     parent.wait()
-    wait_until(lambda: not any(child.is_running() for child in children), "they are gone")
+    wait_until(lambda: not any(map(lives, children)), "they are gone")
 
 
 async def lonely(folder: str) -> None:
