@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from pipelines.errors import ConfigError
 from pipelines.prepared import PreparedSegment

@@ -98,5 +98,7 @@ class FeatureExtractor:
 
 def _num_cores() -> int:
     """What Ray keeps for this replica (`num_cpus`), at least one."""
-    resources = ray.get_runtime_context().get_assigned_resources() if ray.is_initialized() else {}
-    return max(1, math.ceil(resources.get("CPU", 0)))
+    if not ray.is_initialized():  # made by hand
+        return 1
+    num_cpus: float = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
+    return max(1, math.ceil(num_cpus))

@@ -65,7 +65,7 @@ def processes() -> list[psutil.Process]:
 def lives(process: psutil.Process) -> bool:
     """Not when it has ended and waits for init to take notice, which may take seconds."""
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
