@@ -81,13 +81,14 @@ class Cell:
         until_s = time.monotonic() + min(work.budget_s, LONGEST_S)
         try:
             self.work.send(work)
-            found: PreparedSegment | Failure | bytes | None = self._hear(until_s)
+            found = self._hear(until_s)
             if isinstance(found, bytes):
                 with turns.turn():
                     self.work.send(FETCHED)
                     found = self._hear(until_s)
         except (EOFError, OSError) as error:
             raise CellLostError from error
+        assert not isinstance(found, bytes)  # a segment has its media once
         return found
 
     def _hear(self, until_s: float) -> PreparedSegment | Failure | bytes | None:
