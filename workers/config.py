@@ -136,9 +136,10 @@ class FlowConfig(BaseModel):
         max_in_flight_bytes: Most bytes of messages that one consumer holds; each partition has an equal share
             of it. What it has fetched ahead comes on top: for each of its partitions at most 1 MiB or a
             sixteenth of this, or one larger batch as its producer sent it.
-        max_concurrent_extractions: Segments that one extractor prepares at the same time, each in a process of
-            its own. More than one keeps it busy while media are fetched, and going while one segment hangs. One
-            partition takes at most half of them, rounded up.
+        max_concurrent_extractions: Segments that one extractor has at the same time, each in a process of its
+            own. More than one keeps it busy while media are fetched, and going while one segment hangs. Decoded and
+            extracted are as many at a time as it has cores (`num_cpus`). One partition takes at most half of them,
+            rounded up.
         max_attempts: Tries of one segment before a transient error becomes a dead letter.
         max_deaths: Processes that may die of one segment, each while it had that segment alone, before it
             becomes a dead letter.

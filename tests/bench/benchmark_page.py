@@ -135,8 +135,9 @@ def latency(record: Record) -> str:
             ]
         )
     head = ["Load", "Segments", "p50, s", "M/D/c", "p99, s", "M/D/c", "Ratio", "M/D/c p99 in the long run"]
+    capacities = [capacity for load in found["loads"] for capacity in load["capacity_per_s"]]
     capacity = (
-        f"Capacity {found['capacity_per_s']:.2f} segments a second, with {found['replicas']} extractors.\n\n"
+        f"Capacity {spread(capacities, '.2f')} segments a second, with {found['replicas']} extractors.\n\n"
     )
     return capacity + table(head, rows)
 

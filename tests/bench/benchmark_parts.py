@@ -3,6 +3,7 @@
 Knows how much of each is measured. Does not know rounds, files or pages.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -135,20 +136,28 @@ def ray_data(setup: Setup) -> Found:
 
 
 def latency(setup: Setup) -> Found:
-    """The worker under random arrivals, after a backlog that says what its capacity is."""
-    from tests.bench.open_loop import offer
+    """The worker under random arrivals; backlogs before and after each load say what its capacity is."""
+    from tests.bench.open_loop import beside_the_queue, offer
     from tests.bench.whole_worker import whole_worker
 
     sizes, most = setup.sizes, max(setup.replicas)
-    loads, first = [], LOTS_FROM
+    loads = []
     with whole_worker(setup.broker, setup.workload, most, setup.settings) as running:
-        capacity_per_s = running.backlog(0, 2 * most * sizes.segments).segments_per_s
+        numbers = itertools.count(LOTS_FROM, LOTS_FROM)  # of the first segment of each backlog or load
+
+        def capacity_per_s() -> float:
+            return running.backlog(next(numbers), sizes.segments).segments_per_s
+
+        capacity_per_s()  # warms up
+        before_per_s = capacity_per_s()
         for number in range(sizes.passes):
             for busy in sizes.loads[:: 1 if number % 2 == 0 else -1]:
-                load = offer(running, capacity_per_s, busy, sizes.load_s, first, first)
-                loads.append(asdict(load))
-                first += len(load.latencies_s)
-    return {"replicas": most, "capacity_per_s": capacity_per_s, "loads": loads}
+                first = next(numbers)
+                offered = offer(running, before_per_s, busy, sizes.load_s, first, first)
+                after_per_s = capacity_per_s()
+                loads.append(asdict(beside_the_queue(offered, most, before_per_s, after_per_s)))
+                before_per_s = after_per_s
+    return {"replicas": most, "loads": loads}
 
 
 def model(setup: Setup) -> Found:

@@ -1,7 +1,8 @@
 """Latency against offered load: segments at random moments, whether or not the last ones are answered.
 
 Latency is from when a segment was due, not from when it could be sent. What an M/D/c queue would make of the very same
-arrivals stands beside it: c extractors, and for D what a segment costs of a busy extractor, that is c / capacity.
+arrivals stands beside it: c extractors, and for D what a segment costs of a busy extractor, that is c / capacity, by
+backlogs just before and just after.
 """
 
 import json
@@ -23,11 +24,27 @@ NUM_LONG_RUN = 200_000
 
 
 @dataclass(frozen=True)
+class Offered:
+    """What was offered, and what came of it.
+
+    Attributes:
+        busy: Wanted, as a share of the capacity before.
+        due_s: When each segment was due, after the begin.
+        latencies_s: In the order of arrival.
+    """
+
+    busy: float
+    due_s: "np.ndarray[Any, Any]"
+    latencies_s: "np.ndarray[Any, Any]"
+
+
+@dataclass(frozen=True)
 class Load:
     """What was seen at one load.
 
     Attributes:
-        busy: Offered, as a share of capacity.
+        busy: Wanted, as a share of the capacity before.
+        capacity_per_s: Segments a second, before and after.
         latencies_s: In the order of arrival.
         predicted_s: By the queue, of the same arrivals.
         long_run_p50_s: By the queue, of very many arrivals.
@@ -35,13 +52,16 @@ class Load:
     """
 
     busy: float
+    capacity_per_s: tuple[float, float]
     latencies_s: list[float]
     predicted_s: list[float]
     long_run_p50_s: float
     long_run_p99_s: float
 
 
-def offer(worker: Worker, capacity_per_s: float, busy: float, seconds: float, first: int, seed: int) -> Load:
+def offer(
+    worker: Worker, capacity_per_s: float, busy: float, seconds: float, first: int, seed: int
+) -> Offered:
     """Offer a load for some time, and wait until all is answered.
 
     Args:
@@ -61,12 +81,25 @@ def offer(worker: Worker, capacity_per_s: float, busy: float, seconds: float, fi
         for event in received(worker.reader, number):
             place = json.loads(event.value())["sequence"] - first
             latencies_s[place] = time.monotonic() - begun_s - due_s[place]
-    work_s = worker.num_extractors / capacity_per_s
-    long_run_s = work_s + simulate(worker.num_extractors, busy, work_s, NUM_LONG_RUN)
+    return Offered(busy, due_s, latencies_s)
+
+
+def beside_the_queue(offered: Offered, num_extractors: int, before_per_s: float, after_per_s: float) -> Load:
+    """What was seen beside what the queue says.
+
+    Args:
+        offered: What was seen.
+        num_extractors: The queue's servers.
+        before_per_s: Capacity just before.
+        after_per_s: The same just after: what a segment takes is the mean of both, for a machine's speed drifts.
+    """
+    work_s = num_extractors * (1 / before_per_s + 1 / after_per_s) / 2
+    long_run_s = work_s + simulate(num_extractors, offered.busy, work_s, NUM_LONG_RUN)
     return Load(
-        busy=busy,
-        latencies_s=latencies_s.round(4).tolist(),
-        predicted_s=(work_s + waits(due_s, worker.num_extractors, work_s)).round(4).tolist(),
+        busy=offered.busy,
+        capacity_per_s=(before_per_s, after_per_s),
+        latencies_s=offered.latencies_s.round(4).tolist(),
+        predicted_s=(work_s + waits(offered.due_s, num_extractors, work_s)).round(4).tolist(),
         long_run_p50_s=float(np.percentile(long_run_s, 50)),
         long_run_p99_s=float(np.percentile(long_run_s, 99)),
     )

@@ -67,11 +67,11 @@ class Cpu:
     def __init__(self) -> None:
         self._begun_s = _cpu_s()
 
-    def spent_ms(self, num_segments: int) -> dict[str, float]:
-        """Milliseconds per segment since, by kind of process; the broker and this process are left out."""
+    def spent_ms(self, num_segments: int, *, with_broker: bool = False) -> dict[str, float]:
+        """Milliseconds per segment since, by kind of process; this process is left out."""
         spent: dict[str, float] = {}
         for pid, (kind, seconds) in _cpu_s().items():
-            if kind in ("broker", "driver"):
+            if kind == "driver" or (kind == "broker" and not with_broker):
                 continue
             _, before_s = self._begun_s.get(pid, (kind, 0.0))
             spent[kind] = spent.get(kind, 0.0) + 1000 * (seconds - before_s) / num_segments

@@ -48,6 +48,7 @@ def one_load(busy: float, slower: float) -> dict[str, Any]:
     predicted_s = [1.0, 2.0, 3.0]
     return {
         "busy": busy,
+        "capacity_per_s": (4.0, 4.2),
         "latencies_s": [slower * one for one in predicted_s],
         "predicted_s": predicted_s,
         "long_run_p50_s": 1.0,
@@ -66,7 +67,6 @@ WHOLE = record(
     },
     latency={
         "replicas": 2,
-        "capacity_per_s": 4.0,
         "loads": [one_load(0.9, 1.5), one_load(0.2, 1.2), one_load(0.2, 1.2)],
     },
     model={

@@ -9,7 +9,7 @@ from hctdmg.checkpoint import load_checkpoint
 from tests.bench.model_backends import measure_backends
 from tests.bench.mult_app import IMPORT_PATH, MulTPredictor
 from tests.bench.on_ray_data import bulk, on_ray, stream
-from tests.bench.open_loop import offer
+from tests.bench.open_loop import beside_the_queue, offer
 from tests.bench.plain_loop import CHECKPOINT, plain_loop
 from tests.bench.whole_worker import whole_worker
 from tests.bench.workload import Workload, in_lots
@@ -55,11 +55,13 @@ def test_the_worker_answers_a_backlog_lots_and_random_arrivals(
     with whole_worker(kafka_broker, tones, 1, {}, IMPORT_PATH) as worker:
         assert worker.backlog(0, 400).segments_per_s > 0
         lots_s = in_lots(worker.topics, worker.reader, tones, 1000, 4, 2)
-        load = offer(worker, 10.0, 0.5, 2.0, 2000, 1)
+        offered = offer(worker, 10.0, 0.5, 2.0, 2000, 1)
         kinds = {process.kind for process in worker.processes()}
     assert len(lots_s) == 2
+    load = beside_the_queue(offered, 1, 10.0, 5.0)
     assert len(load.latencies_s) == len(load.predicted_s) == 10
     assert min(load.latencies_s) > 0
+    assert min(load.predicted_s) == 0.15  # the mean of what a segment takes before and after
     assert {"consumer", "extractors", "model"} <= kinds
 
 

@@ -53,7 +53,7 @@ class Backlog:
 
     Attributes:
         segments_per_s: While all extractors were busy.
-        cpu_ms: Of a segment, by kind of process.
+        cpu_ms: Of a segment, by kind of process, the broker's among them.
         event_bytes: Of an event's value, on average.
     """
 
@@ -98,7 +98,7 @@ class Worker:
         events = list(received(self.reader, total))
         times_s = sorted(event.timestamp()[1] / 1000 for event in events)
         event_bytes = sum(len(event.value()) for event in events) / total
-        return Backlog(steady_rate(times_s, ramp, number), cpu.spent_ms(total), event_bytes)
+        return Backlog(steady_rate(times_s, ramp, number), cpu.spent_ms(total, with_broker=True), event_bytes)
 
     def processes(self) -> list[Process]:
         """Each that still lives, now."""
