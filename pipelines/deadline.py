@@ -24,6 +24,10 @@ class Deadline:
         """The moment that lies this many seconds ahead."""
         return cls(time.monotonic() + seconds)
 
+    def later(self, seconds: float) -> "Deadline":
+        """The same moment, put off: for what is no work on the segment."""
+        return Deadline(self.at_monotonic_s + seconds)
+
     def remaining_s(self) -> float:
         """Seconds left; 0 once the moment has passed."""
         return max(0.0, self.at_monotonic_s - time.monotonic())

@@ -66,7 +66,7 @@ class Preparer:
         self,
         incoming: IncomingSegment,
         deadline: Deadline,
-        fetched: Callable[[], None] = lambda: None,
+        fetched: Callable[[Deadline], Deadline] = lambda deadline: deadline,
         span: Span = WHOLE,
     ) -> PreparedSegment:
         """Turn a segment into features.
@@ -74,7 +74,8 @@ class Preparer:
         Args:
             incoming: The segment.
             deadline: When to stop.
-            fetched: Called when the media are there, before anything is computed; it may wait.
+            fetched: Called once, when the media are there, before anything is computed; it may wait, and returns the
+                deadline, later by the wait.
             span: Which part of its media it is; all of them, unless they were cut out of a labelled video.
 
         Raises:
@@ -85,7 +86,7 @@ class Preparer:
         timings_s: dict[str, float] = {}
         with _timed(timings_s, "fetch"):
             media = fetch(segment, incoming.inline, self._media, deadline)
-        fetched()
+        deadline = fetched(deadline)
         with _timed(timings_s, "decode"):
             decoded = decode(
                 media,

@@ -29,7 +29,7 @@ class Acting:
         self._folder = folder
 
     def prepare(
-        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[], None]
+        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[Deadline], Deadline]
     ) -> PreparedSegment:
         """Act by the first part of the id: one of the cases below; else take 5 ms."""
         name = incoming.segment.segment_id
@@ -65,18 +65,20 @@ class Acting:
             case "hang":
                 self.decode()
             case "turn":
-                fetched()
+                deadline = fetched(deadline)
                 self._write(f"!{name}")
                 time.sleep(0.05)
-            case "fatal":
-                fetched()
+            case "fatal":  # when it is let go
+                fetched(deadline)
+                self._write(f"!{name}")
+                self._wait()
                 os._exit(1)
             case "stuck":
-                fetched()
+                fetched(deadline)
+                self._write(f"!{name}")
                 self.decode()
             case "wait":
-                while not (self._folder / RELEASE).exists():
-                    time.sleep(0.005)
+                self._wait()
             case _:
                 time.sleep(0.005)
         self._write(f"-{name}")
@@ -90,6 +92,10 @@ class Acting:
     def decode(self) -> None:
         """Never ends, in the stage that it is named after."""
         threading.Event().wait()
+
+    def _wait(self) -> None:
+        while not (self._folder / RELEASE).exists():
+            time.sleep(0.005)
 
     def _write(self, line: str) -> None:
         with (self._folder / DIARY).open("a") as file:  # one write: lines of several processes don't mix
@@ -111,7 +117,7 @@ def make_none(_: Settings) -> Acting:
 
 
 def diary(folder: Path) -> list[tuple[str, str]]:
-    """Who came and went: "+name" or "-name", and the process."""
+    """Who came ("+name"), had its turn ("!name") and went ("-name"), and the process."""
     path = folder / DIARY
     lines = path.read_text().splitlines() if path.exists() else []
     return [(name, process) for name, process in (line.rsplit(" ", 1) for line in lines)]

@@ -23,10 +23,12 @@ class Poisonous:
         self._real = real
 
     def prepare(
-        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[], None]
+        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[Deadline], Deadline]
     ) -> PreparedSegment:
         """Prepare or misbehave."""
         kind = incoming.segment.segment_id.split("/")[0]
+        if kind in ("hang", "die"):
+            fetched(deadline)  # where a decoder does it: in its turn
         if kind == "hang":
             threading.Event().wait()
         if kind == "die":

@@ -28,9 +28,9 @@ class Slow:
         self._inner = inner
 
     def prepare(
-        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[], None]
+        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[Deadline], Deadline]
     ) -> PreparedSegment:
-        """Wait, then prepare."""
+        """Wait, as for media, which segments do beside each other, then prepare."""
         time.sleep(SLOW_S)
         return self._inner.prepare(incoming, deadline, fetched)
 

@@ -100,14 +100,18 @@ def _live(preparer: Prepares, source: int, work_fd: int, words_fd: int) -> None:
 
 def _prepare(preparer: Prepares, work: Work, connection: Connection) -> memoryview:
     """The features, or what is wrong with the segment; pickled here, so that what can't be is told too."""
-    begun_s = time.monotonic()
+    deadline = Deadline.after(work.budget_s)
 
-    def wait_for_turn() -> None:
+    def wait_for_turn(before: Deadline) -> Deadline:
+        """The wait is no work on the segment."""
+        nonlocal deadline
+        begun_s = time.monotonic()
         connection.send(FETCHED)
         connection.recv()
+        deadline = before.later(time.monotonic() - begun_s)
+        return deadline
 
     try:
-        prepared = preparer.prepare(work.incoming, Deadline.after(work.budget_s), wait_for_turn)
-        return ForkingPickler.dumps(prepared)
+        return ForkingPickler.dumps(preparer.prepare(work.incoming, deadline, wait_for_turn))
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a segment is data
-        return ForkingPickler.dumps(failure_of(error, "extract", time.monotonic() - begun_s))
+        return ForkingPickler.dumps(failure_of(error, "extract", work.budget_s - deadline.remaining_s()))

@@ -1,7 +1,8 @@
 """Has segments prepared in processes of their own, each in one that it shares with nobody (`workers.cell`).
 
-A segment that kills its process is told as a death, one that hangs is cut off with its process; the others notice
-neither. Knows processes. Does not know asyncio, Ray or what preparing is.
+A segment that kills its process is told as a death, one that hangs is cut off with its process. Those whose media are
+there take turns (`workers.turns`): what hangs after that has others wait for one turn, and nothing else does. Knows
+processes. Does not know asyncio, Ray or what preparing is.
 """
 
 import contextlib
@@ -15,11 +16,11 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
+from pipelines.deadline import Deadline
 from pipelines.errors import ConfigError
 from pipelines.prepared import PreparedSegment
 from workers.cell import FETCHED, MAX_MESSAGE_BYTES
@@ -69,36 +70,24 @@ class Cell:
     work: Connection
     words: socket.socket
 
-    def ask(self, work: Work, turns: Turns) -> PreparedSegment | Failure | None:
-        """Have a segment prepared; when its media are there, it waits for its turn.
+    def tell(self, message: Work | bytes, deadline: Deadline) -> PreparedSegment | Failure | bytes | None:
+        """Say something, and wait for what it says.
 
         Returns:
-            What became of it; None when time was up.
+            What became of its segment, FETCHED when it has the media, or None when time was up, and a little more.
 
         Raises:
             CellLostError: It died.
         """
-        until_s = time.monotonic() + min(work.budget_s, LONGEST_S)
         try:
-            self.work.send(work)
-            found = self._hear(until_s)
-            if isinstance(found, bytes):
-                with turns.turn():
-                    self.work.send(FETCHED)
-                    found = self._hear(until_s)
+            self.work.send(message)
+            # Its end is watched too: a child of its own would hold its connection open.
+            ready = wait([self.work, self.handle], deadline.remaining_s() + GRACE_S)
+            if self.work not in ready and self.handle in ready:
+                raise CellLostError
+            said: PreparedSegment | Failure | bytes | None = self.work.recv() if ready else None
         except (EOFError, OSError) as error:
             raise CellLostError from error
-        assert not isinstance(found, bytes)  # a segment has its media once
-        return found
-
-    def _hear(self, until_s: float) -> PreparedSegment | Failure | bytes | None:
-        """The next thing that it says; None when it says nothing until then, and a little longer."""
-        timeout_s = max(0.0, until_s - time.monotonic()) + GRACE_S
-        # Its end is watched too: a child of its own would hold its connection open.
-        ready = wait([self.work, self.handle], timeout_s)
-        if self.work not in ready and self.handle in ready:
-            raise CellLostError
-        said: PreparedSegment | Failure | bytes | None = self.work.recv() if ready else None
         return said
 
     def cpu_s(self) -> float:
@@ -171,7 +160,6 @@ class Cells:
         Raises:
             SourceGoneError: There are no more processes to be had.
         """
-        begun_s = time.monotonic()
         try:
             cell = self._take()
         except SourceGoneError:
@@ -183,14 +171,20 @@ class Cells:
                 return _CLOSED
             log.error("%s waits, for there is no process to be had: %s", work.source, error)
             return Failure("extract", "NoProcess", f"no process was to be had: {error}", "displaced")
+        budget_s = min(work.budget_s, LONGEST_S)
+        deadline = Deadline.after(budget_s)
         try:
-            found = cell.ask(work, self._turns)
+            found = cell.tell(work, deadline)
+            if found == FETCHED:
+                with self._turns.turn(work.source.partition) as waited_s:
+                    deadline = deadline.later(waited_s)
+                    found = cell.tell(FETCHED, deadline)
         except CellLostError:
-            return self._died(cell, work, time.monotonic() - begun_s)
+            return self._died(cell, work, budget_s - deadline.remaining_s())
         except Exception as error:  # noqa: BLE001 - such as a result that can't be read
             self._end(cell)
-            return failure_of(error, "extract", time.monotonic() - begun_s)
-        if found is None:
+            return failure_of(error, "extract", budget_s - deadline.remaining_s())
+        if found is None or isinstance(found, bytes):  # which a preparer would have to say twice
             return self._cut_off(cell, work)
         self._free.put(cell)
         return found
@@ -288,7 +282,7 @@ def _start(control: socket.socket) -> "subprocess.Popen[bytes]":
             **os.environ,
             # Modules are found as here.
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            # A process with threads is not to be forked; several segments at a time keep the cores busy.
+            # A process with threads is not to be forked; as many cells compute as there are cores.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         },

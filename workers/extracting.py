@@ -17,9 +17,9 @@ class Prepares(Protocol):
     """What a replica needs of `pipelines.prepare.Preparer`."""
 
     def prepare(
-        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[], None]
+        self, incoming: IncomingSegment, deadline: Deadline, fetched: Callable[[Deadline], Deadline]
     ) -> PreparedSegment:
-        """Turn a segment into features; `fetched` is called, and may wait, when its media are there."""
+        """Turn a segment into features; `fetched` as in `pipelines.prepare`, to be called once."""
         ...
 
 

@@ -3,7 +3,7 @@
 Each is prepared in a process of its own (`workers.cells`): one that dies or hangs takes neither the replica nor any
 other segment with it. While media are fetched there are several; computed are as many at a time as the replica has
 cores of Ray. Whatever is wrong with a segment is returned as a `Failure`. Decoded frames never leave its
-process. Knows asyncio. Does not know Kafka, the model or what preparing is.
+process. Knows asyncio and Ray. Does not know Kafka, the model or what preparing is.
 """
 
 import asyncio
@@ -42,10 +42,11 @@ class FeatureExtractor:
     def __init__(self, settings: Settings, make: Callable[[Settings], Prepares] = make_preparer) -> None:
         set_up_logging(settings.telemetry)
         num_places = settings.flow.max_concurrent_extractions
-        self._cells = Cells(settings, make, _num_cores())
+        num_cores = _num_cores()
+        self._cells = Cells(settings, make, num_cores)
         self._gate = Gate(num_places)
         self._threads = ThreadPoolExecutor(num_places, "extract")
-        self._busy = Busy(num_places, self._cells.cpu_s)
+        self._busy = Busy(num_places, self._cells.cpu_s, num_cores)
 
     async def extract(self, work: Work) -> PreparedSegment | Failure:
         """Prepare a segment beside others."""
@@ -98,7 +99,8 @@ class FeatureExtractor:
 
 def _num_cores() -> int:
     """What Ray keeps for this replica (`num_cpus`), at least one."""
-    if not ray.is_initialized():  # made by hand
+    context = ray.get_runtime_context() if ray.is_initialized() else None
+    if context is None or context.get_actor_id() is None:  # made by hand
         return 1
-    num_cpus: float = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
+    num_cpus: float = context.get_assigned_resources().get("CPU", 0)
     return max(1, math.ceil(num_cpus))

@@ -129,16 +129,18 @@ def _beside_the_queue(record: Record) -> list[Target]:
 
 
 def by_load(found: Mapping[str, Any]) -> dict[float, tuple[list[float], list[float], float]]:
-    """Latencies seen, those that the queue predicts, and its p99 in the long run; all passes together."""
-    together: dict[float, tuple[list[float], list[float], float]] = {}
+    """Latencies seen and those that the queue predicts, of all passes; its p99 in the long run, their mean."""
+    together: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
     for one in found["loads"]:
-        seen_s, predicted_s, _ = together.get(one["busy"], ([], [], 0.0))
-        together[one["busy"]] = (
-            seen_s + one["latencies_s"],
-            predicted_s + one["predicted_s"],
-            one["long_run_p99_s"],
+        together[one["busy"]].append(one)
+    return {
+        busy: (
+            [latency_s for one in loads for latency_s in one["latencies_s"]],
+            [latency_s for one in loads for latency_s in one["predicted_s"]],
+            float(np.mean([one["long_run_p99_s"] for one in loads])),
         )
-    return dict(sorted(together.items()))
+        for busy, loads in sorted(together.items())
+    }
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -24,7 +24,7 @@ class Sizes:
 
     Attributes:
         rounds: Of the contenders.
-        segments: Of a backlog, for each process.
+        segments: Of a backlog, for each process; of one that says a load's capacity, for all.
         lots: Small arrivals.
         lot_size: Segments in each.
         loads: Offered, as shares of capacity.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from pipelines.errors import ConfigError
 from pipelines.events import Source
@@ -21,10 +22,12 @@ from tests.acting import RELEASE, diary, make_acting, make_none
 from tests.checkpoints import save_random_checkpoint
 from tests.segments import TONE
 from tests.topics import wait_until
+from workers import turns
 from workers.config import FlowConfig, ModelSettings, Settings
 from workers.extracting import make_preparer
-from workers.extractor import FeatureExtractor
+from workers.extractor import FeatureExtractor, _num_cores
 from workers.messages import Failure, Work
+from workers.ray_start import start_ray, stop_ray
 from workers.scaling import BUSY
 from workers.turns import TURN_S
 
@@ -82,6 +85,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def gathered(*ones: Awaitable[PreparedSegment | Failure]) -> list[PreparedSegment | Failure]:
     return list(await asyncio.gather(*ones))
+
+
+def has(folder: Path, line: str) -> bool:
+    return line in (written for written, _ in diary(folder))
 
 
 def failed(found: PreparedSegment | Failure) -> Failure:
@@ -182,48 +189,104 @@ def test_a_segment_that_hangs_is_cut_off_where_it_is_and_takes_no_other_with_it(
     assert isinstance(beside, PreparedSegment)
 
 
-def test_of_those_whose_media_are_there_one_computes_at_a_time_in_turn(made: Made, tmp_path: Path) -> None:
+def test_of_those_whose_media_are_there_one_computes_at_a_time(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "SHORTEST_TURN_S", TURN_S)  # this machine may be busy
+
     async def all_of_them() -> list[PreparedSegment | Failure]:
         replica = made(num_places=8)
         return await gathered(*(replica.extract(work(f"turn/{one}", partition=one)) for one in range(8)))
 
     assert all(isinstance(one, PreparedSegment) for one in asyncio.run(all_of_them()))
-    lines = [line for line, _ in diary(tmp_path)]
-    computing = [line for line in lines if line[0] in "!-"]
+    computing = [line for line, _ in diary(tmp_path) if line[0] in "!-"]
     assert computing[::2] == [f"!{line[1:]}" for line in computing[1::2]]
-    first_end = next(place for place, line in enumerate(lines) if line[0] == "-")
-    assert sum(line[0] == "+" for line in lines[:first_end]) > 1  # others fetch meanwhile
 
 
-def test_one_that_hangs_while_it_computes_holds_up_its_neighbours_for_one_turn(
+def test_media_are_fetched_while_another_computes(made: Made, tmp_path: Path) -> None:
+    async def beside() -> list[PreparedSegment | Failure]:
+        replica = made()
+        stuck = asyncio.ensure_future(replica.extract(work("stuck", budget_s=TURN_S)))
+        await until(lambda: has(tmp_path, "!stuck"))
+        return await gathered(replica.extract(work("fetched", partition=1)), stuck)
+
+    fetched, stuck = asyncio.run(beside())
+    assert isinstance(fetched, PreparedSegment)
+    assert failed(stuck).error == "DeadlineExceeded"
+    lines = [line for line, _ in diary(tmp_path)]
+    assert lines.index("!stuck") < lines.index("-fetched")
+
+
+def test_who_waits_for_one_that_hangs_while_it_computes_waits_one_turn_and_loses_nothing_of_its_time(
     made: Made, tmp_path: Path
 ) -> None:
-    async def hang() -> list[PreparedSegment | Failure]:
+    async def hang() -> tuple[list[PreparedSegment | Failure], float, Failure]:
         replica = made()
         hanging = asyncio.ensure_future(replica.extract(work("stuck", budget_s=TURN_S + 2)))
-        await until(lambda: len(diary(tmp_path)) == 1)
-        beside = [await replica.extract(work(f"turn/{one}", partition=1)) for one in range(3)]
+        await until(lambda: has(tmp_path, "!stuck"))
+        begun_s = time.monotonic()
+        beside = [
+            await replica.extract(work(f"turn/{one}", budget_s=TURN_S / 2, partition=1)) for one in range(3)
+        ]
+        waited_s = time.monotonic() - begun_s
         assert not hanging.done()
-        return [*beside, await hanging]
+        return beside, waited_s, failed(await hanging)
 
-    *beside, hanging = asyncio.run(hang())
+    beside, waited_s, hanging = asyncio.run(hang())
     assert all(isinstance(one, PreparedSegment) for one in beside)
-    assert (failed(hanging).stage, failed(hanging).error) == ("decode", "DeadlineExceeded")
+    assert waited_s > TURN_S / 2
+    assert (hanging.stage, hanging.error) == ("decode", "DeadlineExceeded")
 
 
-def test_one_that_dies_while_it_computes_ends_its_turn(made: Made) -> None:
-    async def die() -> list[PreparedSegment | Failure]:
+def test_one_that_dies_while_it_computes_ends_its_turn(made: Made, tmp_path: Path) -> None:
+    async def die() -> tuple[Failure, PreparedSegment | Failure, float]:
         replica = made()
-        return await gathered(
-            *(
-                replica.extract(work(name, partition=one))
-                for one, name in enumerate(("fatal", "turn/1", "turn/2"))
-            )
-        )
+        fatal = asyncio.ensure_future(replica.extract(work("fatal")))
+        await until(lambda: has(tmp_path, "!fatal"))
+        waiting = asyncio.ensure_future(replica.extract(work("turn", partition=1)))
+        await until(lambda: has(tmp_path, "+turn"))
+        begun_s = time.monotonic()
+        (tmp_path / RELEASE).touch()
+        return failed(await fatal), await waiting, time.monotonic() - begun_s
 
-    fatal, *others = asyncio.run(die())
-    assert failed(fatal).kind == "death"
-    assert all(isinstance(one, PreparedSegment) for one in others)
+    fatal, waiting, seconds = asyncio.run(die())
+    assert fatal.kind == "death"
+    assert isinstance(waiting, PreparedSegment)
+    assert seconds < TURN_S / 2
+
+
+def test_a_replica_that_closes_ends_those_that_wait_for_a_turn(made: Made, tmp_path: Path) -> None:
+    async def closed() -> list[PreparedSegment | Failure]:
+        replica = made()
+        found = [asyncio.ensure_future(replica.extract(work("stuck")))]
+        await until(lambda: has(tmp_path, "!stuck"))
+        found.append(asyncio.ensure_future(replica.extract(work("turn", partition=1))))
+        await until(lambda: has(tmp_path, "+turn"))
+        await asyncio.to_thread(replica.close)
+        return await gathered(*found)
+
+    assert [failed(one).kind for one in asyncio.run(closed())] == ["displaced", "displaced"]
+
+
+@pytest.mark.e2e
+def test_a_replica_computes_on_as_many_cores_as_ray_keeps_for_it() -> None:
+    start_ray(None, relay_logs=False)
+    try:
+        ask = ray.remote(_num_cores)
+        counted = ray.remote(CountsCores)
+        found = [
+            ray.get(counted.options(num_cpus=number).remote().count.remote()) for number in (0, 0.6, 1, 1.2)
+        ]
+        assert found == [1, 1, 1, 2]
+        assert ray.get(ask.remote()) == 1
+        assert _num_cores() == 1
+    finally:
+        stop_ray()
+
+
+class CountsCores:
+    def count(self) -> int:
+        return _num_cores()
 
 
 def test_a_process_is_kept_as_long_as_nothing_is_wrong_with_it(made: Made, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def test_places_that_are_taken_count_and_nothing_is_counted_twice() -> None:
 
 
 def test_a_core_that_is_busy_counts_however_many_places_are_free() -> None:
-    def share(cpu_s: Callable[[], float] | None) -> float:
-        busy = Busy(100, cpu_s)
+    def share(cpu_s: Callable[[], float] | None, num_cores: int = 1) -> float:
+        busy = Busy(100, cpu_s, num_cores)
         end_s = time.process_time() + 0.2
         with busy.place():
             while time.process_time() < end_s:
@@ -51,3 +51,4 @@ def test_a_core_that_is_busy_counts_however_many_places_are_free() -> None:
 
     assert share(None) == pytest.approx(0.01, abs=0.002)
     assert share(time.process_time) > 0.1
+    assert share(time.process_time, num_cores=20) < 0.1
