@@ -155,23 +155,25 @@ def test_a_passed_deadline_stops_the_work(preparer: Preparer) -> None:
         preparer.prepare(IncomingSegment(segment, movie(faces(5))), Deadline.after(-1))
 
 
-def test_whoever_is_told_that_the_media_are_there_may_put_the_deadline_off(
+def test_whoever_is_told_that_the_media_are_there_says_until_when_they_are_worked_on(
     preparer: Preparer, tmp_path: Path
 ) -> None:
     told: list[Deadline] = []
 
-    def put_off(deadline: Deadline) -> Deadline:
+    def pass_by(deadline: Deadline) -> Deadline:
         told.append(deadline)
-        return deadline.later(60)
+        return Deadline.after(-1)
 
-    over = Deadline.after(-1)
+    given = Deadline.after(60)
     segment = Segment(stream_id="s", segment_id="s/0")
-    preparer.prepare(IncomingSegment(segment, movie(faces(5))), over, put_off)
-    assert told == [over]
+    with pytest.raises(SegmentError, match="deadline") as caught:
+        preparer.prepare(IncomingSegment(segment, movie(faces(5))), given, pass_by)
+    assert caught.value.stage == "decode"
+    assert told == [given]
     absent = segment.model_copy(update={"uri": (tmp_path / "absent.mp4").as_uri()})
     with pytest.raises(SegmentError):
-        preparer.prepare(IncomingSegment(absent), Deadline.after(60), put_off)
-    assert told == [over]
+        preparer.prepare(IncomingSegment(absent), given, pass_by)
+    assert told == [given]
 
 
 def test_garbage_is_the_segments_fault(preparer: Preparer) -> None:
