@@ -2,6 +2,7 @@
 
     python -m tests.bench.benchmark                      # make bench: under 20 minutes on two quiet cores
     python -m tests.bench.benchmark --only worker plain --out /tmp/figures
+    python -m tests.bench.benchmark --again latency      # that part anew, in the record that is there
     python -m tests.bench.benchmark --quick --out /tmp/figures           # whether all of it works; figures mean nothing
 
 The contenders take turns: each round measures every one of them once, in another order each time, with one broker
@@ -78,14 +79,22 @@ def main() -> int:
     sizes = QUICK if arguments.quick else FULL
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "benchmarks.json"
-    record = begin(sizes, arguments.replicas, arguments.set)
+    only = arguments.again or arguments.only
+    if arguments.again and not file.is_file():
+        print(f"--again: there is no {file}; measure all first", file=sys.stderr)
+        return 2
+    record = (
+        again(json.loads(file.read_text()), only)
+        if arguments.again
+        else begin(sizes, arguments.replicas, arguments.set)
+    )
     with running_kafka() as broker, tempfile.TemporaryDirectory() as folder:
         clips = made_clips(media, Path(folder))
         settings = {
             name: yaml.safe_load(value) for name, _, value in (one.partition("=") for one in arguments.set)
         }
         setup = Setup(broker, Workload(tuple(clips.values())), sizes, tuple(arguments.replicas), settings)
-        run(setup, arguments.only, record, file)
+        run(setup, only, record, file)
     print(benchmark_page.as_text(record))
     benchmark_plots.draw(record, arguments.out)
     if arguments.out.resolve() == RESULTS:
@@ -103,6 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", nargs="+", choices=parts, default=parts, metavar="PART", help=", ".join(parts)
     )
+    parser.add_argument(
+        "--again",
+        nargs="+",
+        choices=parts,
+        default=[],
+        metavar="PART",
+        help="measure these anew, keep the others",
+    )
     parser.add_argument("--quick", action="store_true", help="as little as possible of each part")
     parser.add_argument("--replicas", nargs="+", type=int, default=[1, 2], help="of the extractor")
     parser.add_argument("--set", action="append", default=[], metavar="GROUP.KEY=VALUE", help="of the worker")
@@ -116,7 +133,7 @@ def begin(sizes: Sizes, replicas: Sequence[int], settings: Sequence[str]) -> Rec
         "command": " ".join(["python -m tests.bench.benchmark", *sys.argv[1:]]),
         "commit": commit_of(REPO),
         "machine": machine(),
-        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+        "date": _now(),
         "load_average": os.getloadavg()[0],
         "sizes": asdict(sizes),
         "replicas": list(replicas),
@@ -125,6 +142,21 @@ def begin(sizes: Sizes, replicas: Sequence[int], settings: Sequence[str]) -> Rec
         "failed": [],
         "parts": {},
     }
+
+
+def again(record: Record, parts: Sequence[str]) -> Record:
+    """A record without some of its parts, which are to be measured again; says so."""
+    note = {"parts": list(parts), "commit": commit_of(REPO), "date": _now()}
+    return {
+        **record,
+        "again": [*record.get("again", []), note],
+        "failed": [one for one in record["failed"] if one["part"] not in parts],
+        "parts": {name: found for name, found in record["parts"].items() if name not in parts},
+    }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime())
 
 
 def machine() -> str:
@@ -153,7 +185,8 @@ def run(setup: Setup, only: Sequence[str], record: Record, file: Path) -> None:
             flush=True,
         )
         measure(setup, name, part, number, record)
-        record["minutes"] = round((time.monotonic() - begun_s) / 60, 1)
+        if "again" not in record:
+            record["minutes"] = round((time.monotonic() - begun_s) / 60, 1)
         file.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -122,25 +122,36 @@ def _beside_the_queue(record: Record) -> list[Target]:
     name = "p99 beside M/D/c"
     found = []
     for measured in record["parts"].get("latency", ()):
-        for busy, (seen_s, predicted_s, _) in by_load(measured).items():
-            ratio = percentile(seen_s, 99) / percentile(predicted_s, 99)
+        for busy, load in by_load(measured).items():
+            ratio = percentile(load.seen_s, 99) / percentile(load.predicted_s, 99)
             found.append(Target(f"{name}, {100 * busy:.0f} % load", "at most", OF_QUEUE, [ratio]))
     return found or [Target(name, "at most", OF_QUEUE, [])]
 
 
-def by_load(found: Mapping[str, Any]) -> dict[float, tuple[list[float], list[float], float]]:
-    """Latencies seen and those that the queue predicts, of all passes; its p99 in the long run, their mean."""
-    together: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
+@dataclass(frozen=True)
+class Latencies:
+    """At one load, in all passes.
+
+    Attributes:
+        seen_s: What was measured.
+        predicted_s: By the queue in which every segment takes as long.
+        traced_s: By the one in which each takes what it took.
+    """
+
+    seen_s: list[float]
+    predicted_s: list[float]
+    traced_s: list[float]
+
+
+def by_load(found: Mapping[str, Any]) -> dict[float, Latencies]:
+    """By the share of the capacity that was offered."""
+    together: dict[float, Latencies] = defaultdict(lambda: Latencies([], [], []))
     for one in found["loads"]:
-        together[one["busy"]].append(one)
-    return {
-        busy: (
-            [latency_s for one in loads for latency_s in one["latencies_s"]],
-            [latency_s for one in loads for latency_s in one["predicted_s"]],
-            float(np.mean([one["long_run_p99_s"] for one in loads])),
-        )
-        for busy, loads in sorted(together.items())
-    }
+        load = together[one["busy"]]
+        load.seen_s.extend(one["latencies_s"])
+        load.predicted_s.extend(one["predicted_s"])
+        load.traced_s.extend(one["traced_s"])
+    return dict(sorted(together.items()))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

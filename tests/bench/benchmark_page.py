@@ -77,6 +77,10 @@ def the_run(record: Record) -> str:
         f"{sizes['rounds']} rounds of the contenders in turn, a backlog of {sizes['segments']} segments a process.",
         "Figures are medians, in brackets least to most.",
     ]
+    lines += [
+        f"{', '.join(one['parts'])} measured again at {one['commit']}, {one['date']} UTC."
+        for one in record.get("again", ())
+    ]
     lines += [f"**Not measured**: {one}." for one in failures(record)]
     return "\n".join(lines) + "\n"
 
@@ -120,21 +124,24 @@ def latency(record: Record) -> str:
     """Beside the queue's prediction."""
     (found,) = record["parts"]["latency"]
     rows = []
-    for busy, (seen_s, predicted_s, long_run_s) in by_load(found).items():
-        p99_s, wanted_s = percentile(seen_s, 99), percentile(predicted_s, 99)
+    for busy, load in by_load(found).items():
+        p99_s, wanted_s, traced_s = (
+            percentile(values, 99) for values in (load.seen_s, load.predicted_s, load.traced_s)
+        )
         rows.append(
             [
                 f"{100 * busy:.0f} %",
-                str(len(seen_s)),
-                f"{percentile(seen_s, 50):.2f}",
-                f"{percentile(predicted_s, 50):.2f}",
+                str(len(load.seen_s)),
+                f"{percentile(load.seen_s, 50):.2f}",
+                f"{percentile(load.predicted_s, 50):.2f}",
                 f"{p99_s:.2f}",
                 f"{wanted_s:.2f}",
                 f"{p99_s / wanted_s:.2f}",
-                f"{long_run_s:.2f}",
+                f"{traced_s:.2f}",
+                f"{p99_s / traced_s:.2f}",
             ]
         )
-    head = ["Load", "Segments", "p50, s", "M/D/c", "p99, s", "M/D/c", "Ratio", "M/D/c p99 in the long run"]
+    head = ["Load", "Segments", "p50, s", "M/D/c", "p99, s", "M/D/c", "Ratio", "Traced", "Ratio"]
     capacities = [capacity for load in found["loads"] for capacity in load["capacity_per_s"]]
     capacity = (
         f"Capacity {spread(capacities, '.2f')} segments a second, with {found['replicas']} extractors.\n\n"

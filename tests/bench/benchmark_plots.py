@@ -57,10 +57,12 @@ def latency(record: Record, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 4.5), dpi=110, layout="constrained")
     busy = [100 * one for one in loads]
     for percent, colour in ((50, COLOURS[0]), (99, COLOURS[1])):
-        seen_s = [percentile(one, percent) for one, *_ in loads.values()]
-        predicted_s = [percentile(one, percent) for _, one, _ in loads.values()]
+        seen_s = [percentile(load.seen_s, percent) for load in loads.values()]
+        predicted_s = [percentile(load.predicted_s, percent) for load in loads.values()]
+        traced_s = [percentile(load.traced_s, percent) for load in loads.values()]
         axes.plot(busy, seen_s, "o-", color=colour, label=f"p{percent}")
         axes.plot(busy, predicted_s, "x:", color=colour, label=f"p{percent}, M/D/c of the same arrivals")
+        axes.plot(busy, traced_s, "+--", color=colour, label=f"p{percent}, traced")
     axes.set(xlabel="offered load, % of capacity", ylabel="s", ylim=0)
     axes.legend(fontsize=8)
     save(figure, path)

@@ -1,5 +1,10 @@
-"""The M/D/c queue: arrivals at random, work that always takes as long, c servers. Knows no segments."""
+"""Queues of c servers, first come, first served; work takes as long every time, or as long as it took.
 
+Knows no segments.
+"""
+
+import heapq
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,3 +31,14 @@ def waits(arrivals_s: "np.ndarray[Any, Any]", num_servers: int, work_s: float) -
         begins_s[first:last] = np.maximum(begins_s[first:last], free_s)
     waits_s: np.ndarray[Any, Any] = begins_s - arrivals_s
     return waits_s
+
+
+def latencies(arrivals_s: "np.ndarray[Any, Any]", num_servers: int, works_s: Sequence[float]) -> list[float]:
+    """From arrival to the end of its work, of each of these arrivals, each with work of its own."""
+    free_s = [0.0] * num_servers
+    found_s = []
+    for arrival_s, work_s in zip(arrivals_s.tolist(), works_s, strict=True):
+        end_s = max(arrival_s, free_s[0]) + work_s
+        heapq.heapreplace(free_s, end_s)
+        found_s.append(end_s - arrival_s)
+    return found_s

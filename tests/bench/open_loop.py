@@ -17,10 +17,10 @@ import numpy as np
 from confluent_kafka import Producer
 
 from tests.bench.delivery import received
-from tests.bench.mdc_queue import simulate, waits
+from tests.bench.mdc_queue import latencies, waits
 from tests.bench.whole_worker import Worker
 
-NUM_LONG_RUN = 200_000
+OF_EXTRACTOR = ("fetch", "decode", "extract", "align")
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Offered:
         busy: Wanted, as a share of the capacity before.
         due_s: When each segment was due, after the begin.
         latencies_s: In the order of arrival.
+        works_s: How long an extractor took for each; its turn, not the wait for it.
     """
 
     busy: float
     due_s: "np.ndarray[Any, Any]"
     latencies_s: "np.ndarray[Any, Any]"
+    works_s: "np.ndarray[Any, Any]"
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,14 @@ class Load:
         capacity_per_s: Segments a second, before and after.
         latencies_s: In the order of arrival.
         predicted_s: By the queue, of the same arrivals.
-        long_run_p50_s: By the queue, of very many arrivals.
-        long_run_p99_s: The same.
+        traced_s: The same, if each segment takes what it took.
     """
 
     busy: float
     capacity_per_s: tuple[float, float]
     latencies_s: list[float]
     predicted_s: list[float]
-    long_run_p50_s: float
-    long_run_p99_s: float
+    traced_s: list[float]
 
 
 def offer(
@@ -76,12 +76,14 @@ def offer(
     random = np.random.default_rng(seed)
     due_s = np.cumsum(random.exponential(1 / (busy * capacity_per_s), number))
     begun_s = time.monotonic() + 0.1
-    latencies_s = np.zeros(number)
+    latencies_s, works_s = np.zeros(number), np.zeros(number)
     with sending(worker, due_s + begun_s, first):
         for event in received(worker.reader, number):
-            place = json.loads(event.value())["sequence"] - first
+            answer = json.loads(event.value())
+            place = answer["sequence"] - first
+            works_s[place] = sum(answer["timings_s"][stage] for stage in OF_EXTRACTOR)
             latencies_s[place] = time.monotonic() - begun_s - due_s[place]
-    return Offered(busy, due_s, latencies_s)
+    return Offered(busy, due_s, latencies_s, works_s)
 
 
 def beside_the_queue(offered: Offered, num_extractors: int, before_per_s: float, after_per_s: float) -> Load:
@@ -94,14 +96,12 @@ def beside_the_queue(offered: Offered, num_extractors: int, before_per_s: float,
         after_per_s: The same just after: what a segment takes is the mean of both, for a machine's speed drifts.
     """
     work_s = num_extractors * (1 / before_per_s + 1 / after_per_s) / 2
-    long_run_s = work_s + simulate(num_extractors, offered.busy, work_s, NUM_LONG_RUN)
     return Load(
         busy=offered.busy,
         capacity_per_s=(before_per_s, after_per_s),
         latencies_s=offered.latencies_s.round(4).tolist(),
         predicted_s=(work_s + waits(offered.due_s, num_extractors, work_s)).round(4).tolist(),
-        long_run_p50_s=float(np.percentile(long_run_s, 50)),
-        long_run_p99_s=float(np.percentile(long_run_s, 99)),
+        traced_s=np.round(latencies(offered.due_s, num_extractors, offered.works_s.tolist()), 4).tolist(),
     )
 
 

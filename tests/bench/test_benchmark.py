@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench import benchmark_plots
-from tests.bench.benchmark import QUICK, at_most, begin, measure
+from tests.bench.benchmark import QUICK, again, at_most, begin, measure
 from tests.bench.benchmark_figures import Target, by_load, targets
 from tests.bench.benchmark_page import NOTHING, STAGES, blocks
 from tests.bench.benchmark_parts import Setup
 from tests.bench.blocks import RESULTS
 from tests.bench.flame import named
-from tests.bench.mdc_queue import waits
+from tests.bench.mdc_queue import latencies, waits
 from tests.bench.workload import NUM_PARTITIONS, Workload, steady_rate
 from tests.kafka_broker import KafkaBroker
 
@@ -51,8 +51,7 @@ def one_load(busy: float, slower: float) -> dict[str, Any]:
         "capacity_per_s": (4.0, 4.2),
         "latencies_s": [slower * one for one in predicted_s],
         "predicted_s": predicted_s,
-        "long_run_p50_s": 1.0,
-        "long_run_p99_s": 3.0,
+        "traced_s": predicted_s,
     }
 
 
@@ -159,6 +158,26 @@ def test_a_queue_never_answers_before_its_work_is_done_and_more_servers_never_wa
     assert (more <= few + 1e-9).all()
 
 
+@given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=50), st.integers(1, 5), st.floats(0.01, 5.0))
+def test_where_all_take_as_long_both_queues_are_the_same(
+    arrivals_s: list[float], num_servers: int, work_s: float
+) -> None:
+    due_s = np.sort(np.array(arrivals_s))
+    found_s = latencies(due_s, num_servers, [work_s] * len(arrivals_s))
+    np.testing.assert_allclose(found_s, work_s + waits(due_s, num_servers, work_s), atol=1e-9)
+
+
+def test_a_part_that_is_measured_again_replaces_itself_alone_and_says_so() -> None:
+    before = begin(QUICK, (1, 2), [])
+    measure(SETUP, "plain", lambda _: {"segments_per_s": {"1": 2.0, "2": 3.0}}, 0, before)
+    measure(SETUP, "decode", lambda _: {"segments_per_s": {"1": 5.0, "2": 6.0}}, 0, before)
+    found = again(before, ["plain"])
+    assert list(found["parts"]) == ["decode"]
+    measure(SETUP, "plain", lambda _: {"segments_per_s": {"1": 4.0, "2": 7.0}}, 0, found)
+    assert "plain measured again at" in blocks(found)["run"]
+    assert "| plain loop | 4.00 (4.00 to 4.00) | 7.00 (7.00 to 7.00) |" in blocks(found)["backlog"]
+
+
 @given(st.floats(0.1, 50.0), st.integers(1, 20), st.integers(1, 20), st.floats(0.0, 30.0))
 def test_a_steady_backlog_has_its_rate_whatever_its_begin_and_end_are(
     rate: float, ramp: int, number: int, late_s: float
@@ -170,7 +189,7 @@ def test_a_steady_backlog_has_its_rate_whatever_its_begin_and_end_are(
 
 def test_passes_over_a_load_are_taken_together() -> None:
     found = by_load(WHOLE["parts"]["latency"][0])
-    assert [(busy, len(seen_s)) for busy, (seen_s, *_) in found.items()] == [(0.2, 6), (0.9, 3)]
+    assert [(busy, len(load.seen_s)) for busy, load in found.items()] == [(0.2, 6), (0.9, 3)]
 
 
 def test_a_flame_graph_names_processes_by_what_they_are_and_no_folder_of_this_machine() -> None:

@@ -61,6 +61,9 @@ def test_the_worker_answers_a_backlog_lots_and_random_arrivals(
     load = beside_the_queue(offered, 1, 10.0, 5.0)
     assert len(load.latencies_s) == len(load.predicted_s) == 10
     assert min(load.latencies_s) > 0
+    assert all(
+        0 < work_s < latency_s for work_s, latency_s in zip(offered.works_s, load.latencies_s, strict=True)
+    )
     assert min(load.predicted_s) == 0.15  # the mean of what a segment takes before and after
     assert {"consumer", "extractors", "model"} <= kinds
 
