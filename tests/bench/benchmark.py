@@ -1,6 +1,6 @@
 """The benchmark a user would run before choosing: this worker, a plain loop, Ray Data, another model, side by side.
 
-    python -m tests.bench.benchmark                      # make bench: under 20 minutes on two quiet cores
+    python -m tests.bench.benchmark                      # make bench: some 20 minutes on two quiet cores
     python -m tests.bench.benchmark --only worker plain --out /tmp/figures
     python -m tests.bench.benchmark --again latency      # that part anew, in the record that is there
     python -m tests.bench.benchmark --quick --out /tmp/figures           # whether all of it works; figures mean nothing
