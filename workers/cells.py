@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 
 from pipelines.deadline import Deadline
@@ -171,8 +171,8 @@ class Cells:
                 return _CLOSED
             log.error("%s waits, for there is no process to be had: %s", work.source, error)
             return Failure("extract", "NoProcess", f"no process was to be had: {error}", "displaced")
-        budget_s = min(work.budget_s, LONGEST_S)
-        deadline = Deadline.after(budget_s)
+        work = replace(work, budget_s=min(work.budget_s, LONGEST_S))
+        deadline = Deadline.after(work.budget_s)
         try:
             found = cell.tell(work, deadline)
             if found == FETCHED:
@@ -180,10 +180,10 @@ class Cells:
                     deadline = deadline.later(waited_s)
                     found = cell.tell(FETCHED, deadline)
         except CellLostError:
-            return self._died(cell, work, budget_s - deadline.remaining_s())
+            return self._died(cell, work, work.budget_s - deadline.remaining_s())
         except Exception as error:  # noqa: BLE001 - such as a result that can't be read
             self._end(cell)
-            return failure_of(error, "extract", budget_s - deadline.remaining_s())
+            return failure_of(error, "extract", work.budget_s - deadline.remaining_s())
         if found is None or isinstance(found, bytes):  # which a preparer would have to say twice
             return self._cut_off(cell, work)
         self._free.put(cell)

@@ -1,9 +1,9 @@
 """The deployment `FeatureExtractor`: fetches, decodes and extracts segments, several at a time.
 
 Each is prepared in a process of its own (`workers.cells`): one that dies or hangs takes neither the replica nor any
-other segment with it. While media are fetched there are several; computed are as many at a time as the replica has
-cores of Ray. Whatever is wrong with a segment is returned as a `Failure`. Decoded frames never leave its
-process. Knows asyncio and Ray. Does not know Kafka, the model or what preparing is.
+other segment with it. Media are fetched side by side; as many segments compute at a time as Ray keeps cores for the
+replica. Whatever is wrong with a segment is returned as a `Failure`. Decoded frames never leave its process.
+Knows asyncio and Ray. Does not know Kafka, the model or what preparing is.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 TURN_S = 2.0
-"""Longest turn: several times what a segment of 5 s takes on a core (0.3 to 0.7 s, docs/results.md)."""
+"""Longest turn: several times what a segment of 5 s takes on a core (0.4 to 0.5 s, docs/results.md)."""
 SHORTEST_TURN_S = 0.1
 """So much a process may be kept from a core that others use too."""
 PATIENCE = 3.0
@@ -47,11 +47,6 @@ class Turns:
         self._waiting: list[_Turn] = []
         self._begun: list[_Turn] = []
         self._recent_s: deque[float] = deque(maxlen=NUM_RECENT)
-
-    @property
-    def num_waiting(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
 
     @contextmanager
     def turn(self, group: Hashable) -> Iterator[float]:

@@ -1,6 +1,7 @@
 """The extractor's replica and its processes: real ones, and real media where that is what is asked."""
 
 import asyncio
+import math
 import os
 import resource
 import signal
@@ -119,6 +120,12 @@ def test_what_is_wrong_with_a_segment_is_returned(made: Made, kind: str, stage: 
     is_bug = kind == "bug"
     assert (failure.stage, failure.kind, failure.error) == (stage, "unexpected" if is_bug else kind, error)
     assert ("Traceback" in failure.message) == is_bug
+
+
+@pytest.mark.parametrize("kind", ["bug", "die"])
+def test_what_a_segment_took_is_known_though_its_budget_has_no_end(made: Made, kind: str) -> None:
+    failure = failed(asyncio.run(made().extract(work(kind, budget_s=math.inf))))
+    assert 0 <= failure.elapsed_s < 30
 
 
 def test_alone_says_that_it_begins(made: Made) -> None:

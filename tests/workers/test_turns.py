@@ -29,9 +29,9 @@ class Room:
     def ask(self, name: str) -> None:
         """One more asks, of the group that its first letter names; returns when it waits or is in."""
         self._go[name] = threading.Event()
-        before = len(self.came) + self.turns.num_waiting
+        before = self._num_there()
         self._visits.append(self._pool.submit(self._visit, name))
-        wait_until(lambda: len(self.came) + self.turns.num_waiting > before, "it waits or is in")
+        wait_until(lambda: self._num_there() > before, "it waits or is in")
 
     def end(self, name: str) -> None:
         self._go[name].set()
@@ -45,6 +45,9 @@ class Room:
     def wait_for(self, names: Sequence[str]) -> None:
         wait_until(lambda: len(self.came) >= len(names), f"{names} are in")
         assert self.came == list(names)
+
+    def _num_there(self) -> int:
+        return len(self.came) + len(self.turns._waiting)
 
     def _visit(self, name: str) -> None:
         with self.turns.turn(name[0]) as waited_s:
