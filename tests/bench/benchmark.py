@@ -76,7 +76,6 @@ def main() -> int:
         return 2
     # Of all processes that are started here; Ray sets the same where a replica has a core or less.
     os.environ["OMP_NUM_THREADS"] = "1"
-    sizes = QUICK if arguments.quick else FULL
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "benchmarks.json"
     only = arguments.again or arguments.only
@@ -86,14 +85,16 @@ def main() -> int:
     record = (
         again(json.loads(file.read_text()), only)
         if arguments.again
-        else begin(sizes, arguments.replicas, arguments.set)
+        else begin(QUICK if arguments.quick else FULL, arguments.replicas, arguments.set)
     )
     with running_kafka() as broker, tempfile.TemporaryDirectory() as folder:
         clips = made_clips(media, Path(folder))
         settings = {
-            name: yaml.safe_load(value) for name, _, value in (one.partition("=") for one in arguments.set)
+            name: yaml.safe_load(value)
+            for name, _, value in (one.partition("=") for one in record["settings"])
         }
-        setup = Setup(broker, Workload(tuple(clips.values())), sizes, tuple(arguments.replicas), settings)
+        workload, sizes = Workload(tuple(clips.values())), Sizes(**record["sizes"])
+        setup = Setup(broker, workload, sizes, tuple(record["replicas"]), settings)
         run(setup, only, record, file)
     print(benchmark_page.as_text(record))
     benchmark_plots.draw(record, arguments.out)
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=parts,
         default=[],
         metavar="PART",
-        help="measure these anew, keep the others",
+        help="measure these anew, as much as before, and keep the others",
     )
     parser.add_argument("--quick", action="store_true", help="as little as possible of each part")
     parser.add_argument("--replicas", nargs="+", type=int, default=[1, 2], help="of the extractor")
